@@ -1,0 +1,74 @@
+//! Who may send on which veth, and where a container address is reached.
+
+use crate::addr::{Addr, Mac};
+use crate::assert_size;
+
+/// Flags of a [`Link`].
+pub mod link_flags {
+    /// The network is internal: nothing leaves it, nothing enters it.
+    pub const INTERNAL: u32 = 1;
+    /// Containers of the network may not talk to one another.
+    pub const NO_ICC: u32 = 2;
+    /// What leaves is not masqueraded: it does not leave.
+    pub const NO_MASQUERADE: u32 = 4;
+}
+
+/// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Link {
+    /// The only IPv4 source address that may come in.
+    pub addr4: Addr,
+    /// The only IPv6 source address that may come in; [`Addr::UNSPECIFIED`] when the network has none.
+    pub addr6: Addr,
+    /// The network's gateway, an address of the host.
+    pub gateway4: Addr,
+    /// The same for IPv6.
+    pub gateway6: Addr,
+    /// Id of the network, unique on this host.
+    pub network: u32,
+    /// `ifindex` of the network's bridge: routes are looked up as if the packet came in there.
+    pub bridge: u32,
+    /// [`link_flags`].
+    pub flags: u32,
+    /// The only source MAC that may come in.
+    pub mac: Mac,
+    /// MAC of the bridge: source of what we hand to the container.
+    pub gateway_mac: Mac,
+}
+assert_size!(Link, 88);
+
+/// Key of the map `ENDPOINTS`: an address is looked up inside its network only.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct EndpointKey {
+    /// The container's address.
+    pub addr: Addr,
+    /// Id of the network.
+    pub network: u32,
+}
+assert_size!(EndpointKey, 20);
+
+/// Where an endpoint is reached (map `ENDPOINTS`).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Endpoint {
+    /// `ifindex` of the host-side veth.
+    pub ifindex: u32,
+    /// MAC inside the container.
+    pub mac: Mac,
+    /// Zero.
+    pub pad: [u8; 2],
+}
+assert_size!(Endpoint, 12);
+
+/// Key of the map `SUBNETS`, a longest-prefix trie: all container subnets of this host.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SubnetKey {
+    /// Length of the prefix in bits of the 128-bit form: an IPv4 `/16` is 112.
+    pub prefix_len: u32,
+    /// The network address.
+    pub addr: Addr,
+}
+assert_size!(SubnetKey, 20);

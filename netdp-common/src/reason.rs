@@ -1,0 +1,148 @@
+//! Why a packet went the way it went: one number for the counter, the event and the text.
+
+use crate::assert_size;
+
+/// Packets and bytes of one [`Reason`] (map `COUNTERS`, one value per CPU).
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Count {
+    /// Packets as the hook saw them: a GSO packet is one.
+    pub packets: u64,
+    /// Bytes, link layer included.
+    pub bytes: u64,
+}
+assert_size!(Count, 16);
+
+/// Slots of the map `COUNTERS`; room for reasons to come.
+pub const SLOTS: u32 = 128;
+
+/// Numbers from here on are drops; below are ways through.
+const FIRST_DROP: u32 = 64;
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $name:ident = $number:literal, $text:literal; )+) => {
+        /// Stable numbers: never reused, so that a counter means the same in every version.
+        #[repr(u32)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Reason { $( $(#[$doc])* $name = $number, )+ }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
+
+            /// The name that `netdp status`, events and metrics use.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$name => $text, )+ }
+            }
+
+            /// The reason of a number, as it stands in an event.
+            pub const fn from_number(number: u32) -> Option<Self> {
+                match number { $( $number => Some(Self::$name), )+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Container to container of one network, handed over at the hook.
+    Local = 0, "local";
+    /// Container to the outside, masqueraded.
+    Masqueraded = 1, "masqueraded";
+    /// To a published port, from the outside, the host or a container.
+    Published = 2, "published";
+    /// The reply of a masqueraded or published flow.
+    Reply = 3, "reply";
+    /// Handed to the bridge or the host's stack, which know how to answer.
+    SlowPath = 4, "slow_path";
+    /// An ICMP error, translated with the packet inside it.
+    IcmpError = 5, "icmp_error";
+
+    /// A veth that no endpoint is known for.
+    UnknownEndpoint = 64, "unknown_endpoint";
+    /// The source MAC is not the container's.
+    SpoofedMac = 65, "invalid_source_mac";
+    /// The source address is not the container's.
+    SpoofedIp = 66, "invalid_source_ip";
+    /// An ARP message that claims another's address.
+    SpoofedArp = 67, "invalid_source_arp";
+    /// A header that contradicts itself or the length of the frame.
+    Malformed = 68, "malformed";
+    /// Neither IPv4 nor ARP.
+    UnknownL3 = 69, "unknown_l3";
+    /// A protocol that cannot be translated.
+    UnknownL4 = 70, "unknown_l4";
+    /// IPv6 from a container of a network without IPv6.
+    Ipv6Disabled = 71, "ipv6_disabled";
+    /// A fragment where ports are needed.
+    Fragment = 72, "fragment";
+    /// Between two networks, and not to a published port.
+    InterNetwork = 73, "inter_network";
+    /// Between two containers of a network that forbids it.
+    IccDisabled = 74, "icc_disabled";
+    /// Out of an internal network.
+    InternalNetwork = 75, "internal_network";
+    /// From the outside to a container's address.
+    DirectRouting = 76, "direct_routing";
+    /// The route leaves by an interface that is no uplink, or by one that has no address.
+    NoUplink = 77, "no_uplink";
+    /// No free port was found within the bounded number of tries.
+    NatPortExhausted = 78, "nat_port_exhausted";
+    /// The flow table is full of live flows.
+    FlowTableFull = 79, "ct_table_full";
+    /// No flow, and a packet that cannot begin one.
+    CtInvalid = 80, "ct_invalid";
+    /// A container's address on its way out of an uplink, caught by the guard.
+    Unmasqueraded = 81, "unmasqueraded";
+    /// The kernel could not say where to send it.
+    NoFib = 82, "no_fib";
+    /// The time to live ran out where the host's stack cannot answer.
+    TtlExceeded = 83, "ttl_exceeded";
+    /// A helper of the kernel refused to change the packet.
+    RewriteFailed = 84, "rewrite_failed";
+    /// The tuple of the replies already belongs to another flow.
+    NatClash = 85, "nat_clash";
+    /// A loopback address from a container.
+    LoopbackFromContainer = 86, "loopback_from_container";
+    /// Masquerade is off for the network.
+    MasqueradeOff = 87, "masquerade_off";
+    /// An ICMP error about a packet of no known flow.
+    IcmpUnrelated = 88, "icmp_unrelated";
+    /// Larger than the MTU of the container's interface.
+    FragNeeded = 89, "frag_needed";
+    /// The kernel did not take the packet for the interface that it was meant for.
+    RedirectFailed = 90, "redirect_failed";
+}
+
+impl Reason {
+    /// The number: slot in `COUNTERS`, field of an event.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// Whether the packet was dropped.
+    pub const fn is_drop(self) -> bool {
+        self.number() >= FIRST_DROP
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_lead_back_to_their_reasons_and_fit_the_map() {
+        for &reason in Reason::ALL {
+            assert_eq!(Reason::from_number(reason.number()), Some(reason));
+            assert!(reason.number() < SLOTS);
+        }
+        assert_eq!(Reason::from_number(63), None);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (i, a) in Reason::ALL.iter().enumerate() {
+            assert!(Reason::ALL[i + 1..].iter().all(|b| a.name() != b.name()), "{}", a.name());
+        }
+    }
+}

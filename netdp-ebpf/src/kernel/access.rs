@@ -1,0 +1,131 @@
+//! The packet: the only pointer arithmetic of the programs.
+
+use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_pull_data};
+use aya_ebpf::programs::TcContext;
+use netdp_common::Mac;
+
+/// Ethernet, the longest IPv4 header and a TCP header without options: what the programs read.
+const HEADERS: u32 = 14 + 60 + 20;
+/// Every offset that is read or written is below this; said to the verifier by a mask, which changes none of them.
+const OFFSET_MASK: u32 = 0x7f;
+/// `PACKET_HOST` of `linux/if_packet.h`: the frame is for this host.
+const PACKET_HOST: u32 = 0;
+
+/// A frame at a hook.
+pub(super) struct Packet {
+    skb: *mut __sk_buff,
+}
+
+impl Packet {
+    #[inline(always)]
+    pub(super) fn new(ctx: &TcContext) -> Self {
+        let packet = Self { skb: ctx.skb.skb };
+        packet.linearise();
+        packet
+    }
+
+    /// The context, for helpers.
+    #[inline(always)]
+    pub(super) fn skb(&self) -> *mut __sk_buff {
+        self.skb
+    }
+
+    /// Length of the frame in bytes, also of a GSO frame.
+    #[inline(always)]
+    pub(super) fn len(&self) -> u32 {
+        // SAFETY: `skb` is the context that the kernel gave to this run of the program.
+        unsafe { (*self.skb).len }
+    }
+
+    /// Interface at whose hook the program runs.
+    #[inline(always)]
+    pub(super) fn ifindex(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).ifindex }
+    }
+
+    /// Payload bytes of one segment when the frame is a GSO frame, else zero.
+    #[inline(always)]
+    pub(super) fn gso_size(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).gso_size }
+    }
+
+    /// Number of segments of a GSO frame; zero or one otherwise.
+    #[inline(always)]
+    pub(super) fn gso_segs(&self) -> u32 {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).gso_segs }
+    }
+
+    /// Whether the destination MAC is the interface's own.
+    #[inline(always)]
+    pub(super) fn is_for_host(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).pkt_type == PACKET_HOST }
+    }
+
+    /// Marks the frame as meant for whoever receives it next. Frames between containers carry the receiver's
+    /// MAC, not that of the veth they came in by, and a stack drops what is marked for another host.
+    #[inline(always)]
+    pub(super) fn mark_for_receiver(&self) {
+        if !self.is_for_host() {
+            // SAFETY: the helper takes the context as it is.
+            unsafe { bpf_skb_change_type(self.skb, PACKET_HOST) };
+        }
+    }
+
+    /// Reads a value at an offset from the Ethernet header; `None` when the frame is shorter.
+    #[inline(always)]
+    pub(super) fn read<T: Copy>(&self, offset: u32) -> Option<T> {
+        let at = self.at::<T>(offset)?;
+        // SAFETY: `at` has checked that all of T lies in the frame; header types are made of integers, so any
+        // bytes are a value; read_unaligned asks for no alignment.
+        Some(unsafe { at.read_unaligned() })
+    }
+
+    /// Writes a value at an offset from the Ethernet header; `None` when the frame is shorter.
+    #[inline(always)]
+    pub(super) fn write<T: Copy>(&self, offset: u32, value: T) -> Option<()> {
+        let at = self.at::<T>(offset)?;
+        // SAFETY: as in `read`; the verifier makes the frame writable before the program runs.
+        unsafe { at.write_unaligned(value) };
+        Some(())
+    }
+
+    /// Writes both Ethernet addresses, straight from where they are kept.
+    #[inline(always)]
+    pub(super) fn write_macs(&self, to: &Mac, from: &Mac) -> Option<()> {
+        let at = self.at::<[Mac; 2]>(0)?.cast::<Mac>();
+        // SAFETY: as in `write`; Mac has an alignment of one.
+        unsafe {
+            at.write(*to);
+            at.add(1).write(*from);
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn at<T>(&self, offset: u32) -> Option<*mut T> {
+        // SAFETY: as in `len`. Both are read anew each time: helpers may move the frame.
+        let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
+        let at = data + (offset & OFFSET_MASK) as usize;
+        if at + size_of::<T>() > end {
+            return None;
+        }
+        Some(at as *mut T)
+    }
+
+    /// Brings the headers into the directly readable part. Drivers and GRO nearly always have them there.
+    #[inline(always)]
+    fn linearise(&self) {
+        // SAFETY: as in `len`.
+        let readable = unsafe { (*self.skb).data_end - (*self.skb).data };
+        let wanted = if self.len() < HEADERS { self.len() } else { HEADERS };
+        if readable < wanted {
+            // SAFETY: the helper takes the context as it is; no pointer into the frame is held here.
+            unsafe { bpf_skb_pull_data(self.skb, wanted) };
+        }
+    }
+}

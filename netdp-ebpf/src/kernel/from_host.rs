@@ -1,0 +1,54 @@
+//! Processes of the host that talk to a published port on a local address: without a proxy, at the egress of `lo`.
+
+use netdp_common::tracker;
+use netdp_common::translate::{Delivery, NewFlow};
+use netdp_common::{Backend, Reason, Zone, proto};
+
+use super::access::Packet;
+use super::conntrack;
+use super::forward::{self, Action};
+use super::parse::{self, Tuple, ethertype};
+use super::sockets;
+
+#[inline(always)]
+pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
+    let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
+    if eth.ethertype != ethertype::IPV4 {
+        return Ok(Action::NotOurs);
+    }
+    let Ok(header) = parse::ipv4(packet, tuple) else { return Ok(Action::NotOurs) };
+    if header.proto != proto::TCP && header.proto != proto::UDP {
+        return Ok(Action::NotOurs);
+    }
+    if parse::transport(packet, &header, Zone::HOST, tuple).is_err() {
+        return Ok(Action::NotOurs);
+    }
+    if let Some(flow) = conntrack::follow(packet, tuple) {
+        // SAFETY: the kernel keeps the value in place while the program runs.
+        return forward::to_endpoint(packet, tuple, unsafe { &*flow });
+    }
+    // Mid-stream TCP without a flow is the host's own: no look-up for it.
+    if tracker::first(tuple.key.proto, tuple.flags, false).is_none() {
+        return Ok(Action::NotOurs);
+    }
+    match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
+        Some(backend) => publish(packet, tuple, backend),
+        None => Ok(Action::NotOurs),
+    }
+}
+
+/// The first packet to a published port: the container sees its gateway, which is where its replies go.
+#[inline(always)]
+fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, Reason> {
+    if tuple.key.proto == proto::UDP && sockets::socket(packet.skb(), &tuple.key) {
+        return Ok(Action::NotOurs);
+    }
+    let state = tracker::first(tuple.key.proto, tuple.flags, false).ok_or(Reason::CtInvalid)?;
+    let back = Delivery::loopback(packet.ifindex());
+    let new = conntrack::prepare()?;
+    *new = NewFlow::publish(tuple.key, backend.gateway, backend, back, state, conntrack::now());
+    conntrack::begin_translated(packet)?;
+    let flow = conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?;
+    // SAFETY: the kernel keeps the value in place while the program runs.
+    forward::to_endpoint(packet, tuple, unsafe { &*flow })
+}

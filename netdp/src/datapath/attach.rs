@@ -1,0 +1,253 @@
+//! Programs on interfaces: by TCX where the kernel has it (6.6, e420bed02507), else by a clsact filter.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use aya::programs::links::{FdLink, LinkError};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcError};
+
+use super::error::Error;
+use super::hook::Hook;
+use super::{Datapath, link};
+
+/// Priority and handle of our clsact filters: fixed, so that a second one is never added beside the first.
+const FILTER_PRIORITY: u16 = 0x6e64;
+const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6e64);
+
+/// How a program is attached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AttachMode {
+    /// A TCX link.
+    Tcx,
+    /// A filter of the clsact qdisc.
+    Clsact,
+}
+
+impl AttachMode {
+    /// The name that users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
+}
+
+/// A program that runs on an interface.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attachment {
+    /// The hook.
+    pub hook: Hook,
+    /// The interface.
+    pub ifindex: u32,
+    /// Id of the program, as `bpftool prog` prints it; zero for a clsact filter, which does not say.
+    pub program_id: u32,
+    /// How it is attached.
+    pub mode: AttachMode,
+}
+
+impl Datapath {
+    /// Attaches a hook's program to an interface of the calling thread's namespace, unless it is attached already.
+    ///
+    /// # Errors
+    /// The interface is gone, or the kernel refuses.
+    pub fn attach(&self, hook: Hook, ifname: &str, ifindex: u32) -> Result<(), Error> {
+        let mut program = self.pinned_program(hook)?;
+        if self.filter_dir().join(hook.pin_name(ifindex)).exists() {
+            return self.attach_filter(&mut program, hook, ifname, ifindex);
+        }
+        if self.exchange(&program, hook, ifindex)? {
+            return Ok(());
+        }
+        match self.attach_tcx(&mut program, hook, ifname, ifindex) {
+            Err(Error::Attach { source, .. }) if lacks_tcx(&source) => {
+                self.attach_filter(&mut program, hook, ifname, ifindex)
+            }
+            result => result,
+        }
+    }
+
+    /// Takes a hook's program off an interface; an interface that is gone has none.
+    ///
+    /// # Errors
+    /// The pin cannot be removed.
+    pub fn detach(&self, hook: Hook, ifindex: u32) -> Result<(), Error> {
+        let filter = self.filter_dir().join(hook.pin_name(ifindex));
+        if filter.exists() {
+            if let Some(ifname) = interface_name(ifindex) {
+                // The filter may have gone with somebody's `tc qdisc del`: then there is nothing to do.
+                let _ = qdisc_detach_program(&ifname, hook.direction(), hook.program());
+            }
+            return fs::remove_dir(&filter).map_err(|e| Error::pin("removing the mark", filter, e));
+        }
+        remove_pin(&self.link_dir().join(hook.pin_name(ifindex)))
+    }
+
+    /// Every program that runs on an interface which still exists.
+    ///
+    /// # Errors
+    /// The pins cannot be read.
+    pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
+        let mut found = Vec::new();
+        for (hook, ifindex) in self.pins(&self.link_dir())? {
+            let path = self.link_dir().join(hook.pin_name(ifindex));
+            let info = link::open(&path)
+                .and_then(|fd| link::info(&fd))
+                .map_err(|e| Error::pin("reading the link", path, e))?;
+            if info.ifindex == ifindex {
+                let mode = AttachMode::Tcx;
+                found.push(Attachment { hook, ifindex, program_id: info.program_id, mode });
+            }
+        }
+        for (hook, ifindex) in self.pins(&self.filter_dir())? {
+            found.push(Attachment { hook, ifindex, program_id: 0, mode: AttachMode::Clsact });
+        }
+        Ok(found)
+    }
+
+    /// Puts the pinned programs into every link there is; links whose interface is gone are forgotten.
+    pub(super) fn exchange_all(&self) -> Result<(), Error> {
+        for hook in Hook::ALL {
+            let mut program = self.pinned_program(hook)?;
+            for (_, ifindex) in self.pins(&self.link_dir())?.into_iter().filter(|(h, _)| *h == hook) {
+                self.exchange(&program, hook, ifindex)?;
+            }
+            for (_, ifindex) in self.pins(&self.filter_dir())?.into_iter().filter(|(h, _)| *h == hook) {
+                match interface_name(ifindex) {
+                    Some(ifname) => self.attach_filter(&mut program, hook, &ifname, ifindex)?,
+                    None => self.detach(hook, ifindex)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pinned_program(&self, hook: Hook) -> Result<SchedClassifier, Error> {
+        let name = hook.program();
+        SchedClassifier::from_pin(self.program_path(name)).map_err(|e| Error::program(name, e))
+    }
+
+    /// Puts the program into a link that is pinned; `false` when there is none (any more).
+    fn exchange(&self, program: &SchedClassifier, hook: Hook, ifindex: u32) -> Result<bool, Error> {
+        let path = self.link_dir().join(hook.pin_name(ifindex));
+        if !path.exists() {
+            return Ok(false);
+        }
+        let fd = program.fd().map_err(|e| Error::program(hook.program(), e))?;
+        match link::open(&path).and_then(|link| link::update(&link, fd.as_fd())) {
+            Ok(()) => Ok(true),
+            Err(error) if link::is_gone(&error) => remove_pin(&path).map(|()| false),
+            Err(error) => Err(Error::pin("updating the link", path, error)),
+        }
+    }
+
+    fn attach_tcx(
+        &self,
+        program: &mut SchedClassifier,
+        hook: Hook,
+        ifname: &str,
+        ifindex: u32,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::Attach { hook, interface: ifname.to_owned(), source: Box::new(source) };
+        // First in the list: what others attach sees packets that we have let through.
+        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
+        let id = program.attach_with_options(ifname, hook.direction(), options).map_err(failed)?;
+        let attached = program.take_link(id).map_err(failed)?;
+        pin_link(FdLink::try_from(attached), &self.link_dir().join(hook.pin_name(ifindex)))
+    }
+
+    /// Adds or replaces our filter. Its mark is made first: a filter without a mark would never be found again.
+    fn attach_filter(
+        &self,
+        program: &mut SchedClassifier,
+        hook: Hook,
+        ifname: &str,
+        ifindex: u32,
+    ) -> Result<(), Error> {
+        let failed = |source| Error::Attach { hook, interface: ifname.to_owned(), source: Box::new(source) };
+        match qdisc_add_clsact(ifname) {
+            Err(error) if !already_exists(&error) => return Err(failed(error.into())),
+            _ => {}
+        }
+        make_dir(&self.filter_dir().join(hook.pin_name(ifindex)))?;
+        let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
+        let create = program.attach_with_options(ifname, hook.direction(), TcAttachOptions::Netlink(options));
+        let id = match create {
+            Ok(id) => id,
+            Err(ProgramError::TcError(error)) if already_exists(&error) => {
+                let known = SchedClassifierLink::attached(
+                    ifname,
+                    hook.direction(),
+                    FILTER_PRIORITY,
+                    FILTER_HANDLE,
+                    None,
+                );
+                let known = known.map_err(|e| failed(TcError::IoError(e).into()))?;
+                program.attach_to_link(known).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        // The filter stays when this process ends; aya would remove it with the link's value.
+        std::mem::forget(program.take_link(id).map_err(failed)?);
+        Ok(())
+    }
+
+    fn pins(&self, folder: &Path) -> Result<Vec<(Hook, u32)>, Error> {
+        let failed = |e| Error::pin("listing", folder, e);
+        let mut found = Vec::new();
+        for entry in fs::read_dir(folder).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            found.extend(Hook::from_pin_name(&name.to_string_lossy()));
+        }
+        found.sort_unstable();
+        Ok(found)
+    }
+}
+
+pub(super) fn make_dir(path: &Path) -> Result<(), Error> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::pin("making the folder", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Pins a link, so that the program runs on without this process.
+pub(super) fn pin_link(link: Result<FdLink, LinkError>, path: &Path) -> Result<(), Error> {
+    let failed = |e| Error::pin("pinning the link", path, e);
+    let link = link.map_err(|e| failed(io::Error::other(e)))?;
+    link.pin(path).map_err(|e| failed(io::Error::other(e)))?;
+    Ok(())
+}
+
+pub(super) fn remove_pin(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::pin("removing the pin", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// A kernel before 6.6, or one that was built without `CONFIG_NET_XGRESS`, answers EINVAL.
+fn lacks_tcx(error: &ProgramError) -> bool {
+    match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::EINVAL),
+        _ => false,
+    }
+}
+
+fn already_exists(error: &TcError) -> bool {
+    match error {
+        TcError::NetlinkError(error) => error.raw_os_error() == Some(libc::EEXIST),
+        _ => false,
+    }
+}
+
+fn interface_name(ifindex: u32) -> Option<String> {
+    nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()
+}

@@ -1,0 +1,165 @@
+//! Rows of the maps that the controller writes.
+
+use std::borrow::Borrow;
+
+use aya::Pod;
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, Map, MapData, MapError};
+use netdp_common::{Addr, Backend, Endpoint, EndpointKey, Link, PortKey, SubnetKey, Uplink, names};
+
+use super::Datapath;
+use super::error::Error;
+
+/// One row of a map that the controller writes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Entry {
+    /// Who may send on a host-side veth (`ifindex`).
+    Link(u32, Link),
+    /// Where a container address is reached.
+    Endpoint(EndpointKey, Endpoint),
+    /// A published port.
+    Port(PortKey, Backend),
+    /// A container subnet and its network id.
+    Subnet(SubnetKey, u32),
+    /// An uplink (`ifindex`) and its addresses.
+    Uplink(u32, Uplink),
+    /// An address of the host.
+    HostAddr(Addr),
+}
+
+/// What stands in `HOST_ADDRS` beside an address: only the key means something.
+const PRESENT: u32 = 1;
+
+impl Datapath {
+    /// Inserts a row, or replaces the one with the same key.
+    ///
+    /// # Errors
+    /// The map is full.
+    pub fn put(&self, entry: &Entry) -> Result<(), Error> {
+        match entry {
+            Entry::Link(k, v) => self.insert(names::LINKS, k, v),
+            Entry::Endpoint(k, v) => self.insert(names::ENDPOINTS, k, v),
+            Entry::Port(k, v) => self.insert(names::PORTS, k, v),
+            Entry::Uplink(k, v) => self.insert(names::UPLINKS, k, v),
+            Entry::HostAddr(k) => self.insert(names::HOST_ADDRS, k, &PRESENT),
+            Entry::Subnet(k, v) => {
+                let result = self.subnets()?.insert(&lpm_key(k), v, 0);
+                result.map_err(|e| Error::map(names::SUBNETS, e))
+            }
+        }
+    }
+
+    /// Deletes the row with the entry's key; one that is gone already is deleted.
+    ///
+    /// # Errors
+    /// The map cannot be opened.
+    pub fn delete(&self, entry: &Entry) -> Result<(), Error> {
+        match entry {
+            Entry::Link(k, _) => self.remove::<_, Link>(names::LINKS, k),
+            Entry::Endpoint(k, _) => self.remove::<_, Endpoint>(names::ENDPOINTS, k),
+            Entry::Port(k, _) => self.remove::<_, Backend>(names::PORTS, k),
+            Entry::Uplink(k, _) => self.remove::<_, Uplink>(names::UPLINKS, k),
+            Entry::HostAddr(k) => self.remove::<_, u32>(names::HOST_ADDRS, k),
+            Entry::Subnet(k, _) => gone(names::SUBNETS, self.subnets()?.remove(&lpm_key(k))),
+        }
+    }
+
+    /// The row that has the entry's key.
+    ///
+    /// # Errors
+    /// The map cannot be opened.
+    pub fn lookup(&self, entry: &Entry) -> Result<Option<Entry>, Error> {
+        Ok(match entry {
+            Entry::Link(k, _) => self.find(names::LINKS, k)?.map(|v| Entry::Link(*k, v)),
+            Entry::Endpoint(k, _) => self.find(names::ENDPOINTS, k)?.map(|v| Entry::Endpoint(*k, v)),
+            Entry::Port(k, _) => self.find(names::PORTS, k)?.map(|v| Entry::Port(*k, v)),
+            Entry::Uplink(k, _) => self.find(names::UPLINKS, k)?.map(|v| Entry::Uplink(*k, v)),
+            Entry::HostAddr(k) => self.find::<_, u32>(names::HOST_ADDRS, k)?.map(|_| Entry::HostAddr(*k)),
+            Entry::Subnet(k, _) => self.subnet(k)?.map(|v| Entry::Subnet(*k, v)),
+        })
+    }
+
+    /// Every row of every map that the controller writes.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    pub fn entries(&self) -> Result<Vec<Entry>, Error> {
+        let mut all = Vec::new();
+        all.extend(self.rows(names::LINKS)?.into_iter().map(|(k, v)| Entry::Link(k, v)));
+        all.extend(self.rows(names::ENDPOINTS)?.into_iter().map(|(k, v)| Entry::Endpoint(k, v)));
+        all.extend(self.rows(names::PORTS)?.into_iter().map(|(k, v)| Entry::Port(k, v)));
+        all.extend(self.rows(names::UPLINKS)?.into_iter().map(|(k, v)| Entry::Uplink(k, v)));
+        all.extend(self.rows::<_, u32>(names::HOST_ADDRS)?.into_iter().map(|(k, _)| Entry::HostAddr(k)));
+        for row in self.subnets()?.iter() {
+            let (key, network) = row.map_err(|e| Error::map(names::SUBNETS, e))?;
+            let key = SubnetKey { prefix_len: key.prefix_len(), addr: key.data() };
+            all.push(Entry::Subnet(key, network));
+        }
+        Ok(all)
+    }
+
+    /// A hash map by name; key and value sizes are those of the object, which [`Datapath::load`] has compared.
+    pub(super) fn hash<K: Pod, V: Pod>(&self, name: &'static str) -> Result<HashMap<MapData, K, V>, Error> {
+        self.map(name, Map::HashMap)?.try_into().map_err(|e| Error::map(name, e))
+    }
+
+    fn subnets(&self) -> Result<LpmTrie<MapData, Addr, u32>, Error> {
+        let name = names::SUBNETS;
+        self.map(name, Map::LpmTrie)?.try_into().map_err(|e| Error::map(name, e))
+    }
+
+    /// The network of exactly this prefix. The kernel's look-up alone would also find a shorter one.
+    fn subnet(&self, key: &SubnetKey) -> Result<Option<u32>, Error> {
+        for row in self.subnets()?.iter() {
+            let (found, network) = row.map_err(|e| Error::map(names::SUBNETS, e))?;
+            if found.prefix_len() == key.prefix_len && found.data() == key.addr {
+                return Ok(Some(network));
+            }
+        }
+        Ok(None)
+    }
+
+    fn insert<K: Pod, V: Pod>(&self, name: &'static str, key: &K, value: &V) -> Result<(), Error> {
+        let mut map = self.hash::<K, V>(name)?;
+        map.insert(key, value, 0).map_err(|error| self.insert_error(name, error))
+    }
+
+    fn insert_error(&self, name: &'static str, error: MapError) -> Error {
+        let full = matches!(&error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
+        match aya::maps::MapInfo::from_pin(self.map_path(name)) {
+            Ok(info) if full => Error::Full { name, max: info.max_entries() },
+            _ => Error::map(name, error),
+        }
+    }
+
+    fn remove<K: Pod, V: Pod>(&self, name: &'static str, key: &K) -> Result<(), Error> {
+        gone(name, self.hash::<K, V>(name)?.remove(key))
+    }
+
+    fn find<K: Pod, V: Pod>(&self, name: &'static str, key: &K) -> Result<Option<V>, Error> {
+        match self.hash::<K, V>(name)?.get(key, 0) {
+            Ok(value) => Ok(Some(value)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(Error::map(name, error)),
+        }
+    }
+
+    fn rows<K: Pod, V: Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, Error> {
+        let map = self.hash::<K, V>(name)?;
+        let rows: Result<Vec<_>, _> = map.borrow().iter().collect();
+        rows.map_err(|e| Error::map(name, e))
+    }
+}
+
+fn lpm_key(key: &SubnetKey) -> Key<Addr> {
+    Key::new(key.prefix_len, key.addr)
+}
+
+/// A deletion that finds nothing has nothing to do.
+fn gone(name: &'static str, result: Result<(), MapError>) -> Result<(), Error> {
+    match result {
+        Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+        Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(error) => Err(Error::map(name, error)),
+    }
+}

@@ -1,0 +1,90 @@
+//! The programs and maps in the kernel: the only aya code.
+//!
+//! Everything is pinned in the run directory's own bpffs, so nothing here belongs to a process: [`Datapath`] is a
+//! path, and any process that may read it can go on where another one ended.
+//!
+//! ```text
+//! bpf/schema-1/          the version of the layouts (netdp_common::SCHEMA)
+//! bpf/maps/NAME          netdp_common::names
+//! bpf/progs/NAME         the programs, for attaching without loading anew
+//! bpf/links/HOOK-IFINDEX TCX links; the programs run as long as these exist
+//! bpf/filters/HOOK-IFINDEX  marks of clsact filters, where the kernel has no TCX
+//! bpf/links/bind4, bind6 the reservation of published ports
+//! ```
+
+mod attach;
+mod bind;
+mod counters;
+mod entry;
+mod error;
+mod flows;
+mod hook;
+mod link;
+mod load;
+
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Map, MapData};
+
+pub use attach::{AttachMode, Attachment};
+pub use entry::Entry;
+pub use error::Error;
+pub use hook::Hook;
+
+/// The object with all programs, as `cargo xtask build` made it: an operator needs no other file.
+pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netdp.bpf.o"));
+
+/// A handle on what is pinned below one bpffs.
+#[derive(Clone, Debug)]
+pub struct Datapath {
+    bpffs: PathBuf,
+}
+
+impl Datapath {
+    /// Loads the programs and puts them in the place of those that run, one atomic exchange per hook: no packet
+    /// meets a hook without its program. Maps that exist keep their contents.
+    ///
+    /// The calling thread is in the host's network namespace.
+    ///
+    /// # Errors
+    /// The kernel refuses a program or map, or the pinned maps have another layout.
+    pub fn load(bpffs: &Path) -> Result<Self, Error> {
+        let datapath = Self { bpffs: bpffs.to_owned() };
+        load::load(&datapath)?;
+        Ok(datapath)
+    }
+
+    /// What a former [`Datapath::load`] has pinned; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// Something is pinned that this version does not know.
+    pub fn open(bpffs: &Path) -> Result<Option<Self>, Error> {
+        let datapath = Self { bpffs: bpffs.to_owned() };
+        match load::pinned_schema(&datapath)? {
+            Some(_) => Ok(Some(datapath)),
+            None => Ok(None),
+        }
+    }
+
+    fn map_path(&self, name: &str) -> PathBuf {
+        self.bpffs.join("maps").join(name)
+    }
+
+    fn program_path(&self, name: &str) -> PathBuf {
+        self.bpffs.join("progs").join(name)
+    }
+
+    fn link_dir(&self) -> PathBuf {
+        self.bpffs.join("links")
+    }
+
+    fn filter_dir(&self) -> PathBuf {
+        self.bpffs.join("filters")
+    }
+
+    /// Opens a pinned map as the kind that `kind` wraps it in.
+    fn map(&self, name: &'static str, kind: fn(MapData) -> Map) -> Result<Map, Error> {
+        let data = MapData::from_pin(self.map_path(name)).map_err(|source| Error::map(name, source))?;
+        Ok(kind(data))
+    }
+}
