@@ -194,12 +194,6 @@ impl NewFlow {
     }
 }
 
-/// Whether `entry`, found under `key`, is the other direction of a flow whose packets come in as `original`.
-#[inline(always)]
-pub fn is_twin(key: &FlowKey, entry: &Flow, original: &FlowKey) -> bool {
-    entry.twin_key(key) == *original
-}
-
 /// The source port (or echo identifier) of the `n`-th try: first the original one, then random ones of its
 /// class, so that what needed a privileged port keeps one (RFC 4787, REQ-3a; bands of `nf_nat_core.c`).
 #[inline(always)]
@@ -262,7 +256,6 @@ mod tests {
         let (original, reply) = (flow.original(), flow.reply());
         assert_eq!(original.twin_key(&flow.key), flow.reply_key());
         assert_eq!(reply.twin_key(&flow.reply_key()), flow.key);
-        assert!(is_twin(&flow.reply_key(), &reply, &flow.key));
     }
 
     #[test]

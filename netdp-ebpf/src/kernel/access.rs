@@ -5,10 +5,11 @@ use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_pull_data};
 use aya_ebpf::programs::TcContext;
 use netdp_common::Mac;
 
-/// Ethernet, the longest IPv4 header and a TCP header without options: what the programs read.
-const HEADERS: u32 = 14 + 60 + 20;
+/// Ethernet, IPv4 and TCP without options: what nearly every packet is read up to. Not more: the payload of a large
+/// frame is elsewhere, and bringing some of it here would be a copy per packet.
+const HEADERS: u32 = 14 + 20 + 20;
 /// Every offset that is read or written is below this; said to the verifier by a mask, which changes none of them.
-const OFFSET_MASK: u32 = 0x7f;
+const OFFSET_MASK: u32 = 0xff;
 /// `PACKET_HOST` of `linux/if_packet.h`: the frame is for this host.
 const PACKET_HOST: u32 = 0;
 
@@ -21,7 +22,7 @@ impl Packet {
     #[inline(always)]
     pub(super) fn new(ctx: &TcContext) -> Self {
         let packet = Self { skb: ctx.skb.skb };
-        packet.linearise();
+        packet.linearise(HEADERS);
         packet
     }
 
@@ -117,12 +118,13 @@ impl Packet {
         Some(at as *mut T)
     }
 
-    /// Brings the headers into the directly readable part. Drivers and GRO nearly always have them there.
+    /// Brings the first `wanted` bytes into the directly readable part. Drivers and GRO nearly always have the headers
+    /// there.
     #[inline(always)]
-    fn linearise(&self) {
+    pub(super) fn linearise(&self, wanted: u32) {
         // SAFETY: as in `len`.
         let readable = unsafe { (*self.skb).data_end - (*self.skb).data };
-        let wanted = if self.len() < HEADERS { self.len() } else { HEADERS };
+        let wanted = if self.len() < wanted { self.len() } else { wanted };
         if readable < wanted {
             // SAFETY: the helper takes the context as it is; no pointer into the frame is held here.
             unsafe { bpf_skb_pull_data(self.skb, wanted) };

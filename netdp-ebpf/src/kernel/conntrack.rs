@@ -9,7 +9,7 @@ use aya_ebpf::helpers::{
 };
 use netdp_common::timers::{State, ticks};
 use netdp_common::tracker;
-use netdp_common::translate::{NewFlow, PORT_TRIES, candidate, is_twin};
+use netdp_common::translate::{NewFlow, PORT_TRIES, candidate};
 use netdp_common::{Flow, FlowKey, Reason};
 
 use super::access::Packet;
@@ -54,6 +54,14 @@ pub(super) fn follow(packet: &Packet, tuple: &Tuple) -> Option<*mut Flow> {
     Some(flow)
 }
 
+/// The live entry of a tuple, left as it is.
+#[inline(always)]
+pub(super) fn peek(key: &FlowKey) -> Option<&'static Flow> {
+    let flow = FLOWS.get_ptr(key)?;
+    // SAFETY: the kernel keeps the value in place while the program runs; it is read only.
+    unsafe { if has_ended(flow, &(*flow).twin_key(key), now()) { None } else { Some(&*flow) } }
+}
+
 /// Stamps an entry that was last seen in another tick; ends it and says `false` when it has expired. A call of its
 /// own, as is `change`: both are rare, and their keys are not to lie on the stack of every packet.
 ///
@@ -63,8 +71,9 @@ pub(super) fn follow(packet: &Packet, tuple: &Tuple) -> Option<*mut Flow> {
 unsafe fn refresh(key: &FlowKey, flow: *mut Flow, now: u32) -> bool {
     // SAFETY: by the contract of this function.
     unsafe {
-        if has_ended(key, flow, now) {
-            end(key, &(*flow).twin_key(key));
+        let twin = (*flow).twin_key(key);
+        if has_ended(flow, &twin, now) {
+            end(key, &twin);
             return false;
         }
         (*flow).seen = now;
@@ -76,16 +85,16 @@ unsafe fn refresh(key: &FlowKey, flow: *mut Flow, now: u32) -> bool {
 /// likes: the twin is asked before either dies.
 ///
 /// # Safety
-/// `flow` is the value that the kernel returned for `key`.
+/// `flow` is a value that the kernel returned; `twin` is the key of its other direction.
 #[inline(always)]
-unsafe fn has_ended(key: &FlowKey, flow: *const Flow, now: u32) -> bool {
+unsafe fn has_ended(flow: *const Flow, twin: &FlowKey, now: u32) -> bool {
     // SAFETY: by the contract of this function; the twin is a value that the kernel returned.
     unsafe {
         let state = State::from_number((*flow).state);
         if !state.has_expired((*flow).seen, now) {
             return false;
         }
-        match FLOWS.get_ptr((*flow).twin_key(key)) {
+        match FLOWS.get_ptr(twin) {
             Some(twin) => State::from_number((*twin).state).has_expired((*twin).seen, now),
             None => true,
         }
@@ -119,6 +128,7 @@ fn end(key: &FlowKey, twin: &FlowKey) {
 pub(super) struct Beginning {
     new: NewFlow,
     reply_key: FlowKey,
+    twin_key: FlowKey,
     flow: Flow,
 }
 
@@ -201,22 +211,28 @@ enum Claim {
 fn claim(beginning: &mut Beginning) -> Claim {
     beginning.reply_key = beginning.new.reply_key();
     beginning.flow = beginning.new.reply();
-    let Beginning { new, reply_key: key, flow: reply } = beginning;
-    match insert(key, reply) {
-        0 => return Claim::Ours,
-        EEXIST => {}
-        _ => return Claim::Full,
+    match insert(&beginning.reply_key, &beginning.flow) {
+        0 => Claim::Ours,
+        EEXIST => reclaim(beginning),
+        _ => Claim::Full,
     }
+}
+
+/// Takes a tuple that is held already, if by a flow that has ended, or by what is left of this very flow.
+#[inline(never)]
+fn reclaim(beginning: &mut Beginning) -> Claim {
+    let Beginning { new, reply_key: key, flow: reply, twin_key: twin } = beginning;
     let Some(held) = FLOWS.get_ptr(&*key) else { return Claim::Taken };
     // SAFETY: the kernel keeps the value in place while the program runs; it is read only.
-    let (ours, twin) = unsafe {
-        (is_twin(key, &*held, &new.key) || has_ended(key, held, reply.seen), (*held).twin_key(key))
+    let ours = unsafe {
+        *twin = (*held).twin_key(key);
+        *twin == new.key || has_ended(held, twin, reply.seen)
     };
     if !ours {
         return Claim::Taken;
     }
     // What the ended flow left in the other direction would lead here: it goes first.
-    let _ = FLOWS.remove(twin);
+    let _ = FLOWS.remove(&*twin);
     match FLOWS.insert(&*key, &*reply, BPF_ANY) {
         Ok(()) => Claim::Ours,
         Err(_) => Claim::Full,
@@ -275,7 +291,7 @@ unsafe extern "C" fn sweep_one(
 ) -> i64 {
     // SAFETY: the kernel calls this with a key and value of the map, and with the context given to the helper.
     unsafe {
-        if has_ended(&*key, flow, *now) {
+        if has_ended(flow, &(*flow).twin_key(&*key), *now) {
             let _ = FLOWS.remove(&*key);
         }
     }

@@ -31,6 +31,8 @@ pub(super) enum Action {
     Published,
     /// Redirected to who began the flow.
     Reply,
+    /// An ICMP error, redirected to who sent the packet inside.
+    IcmpError,
 }
 
 /// Where the kernel's routing table sends a packet.
@@ -116,7 +118,7 @@ pub(super) fn to_uplink(
 
 /// Hands the packet to a neighbour; without a next hop, the kernel looks the route up itself.
 #[inline(always)]
-fn neighbour(ifindex: u32, next_hop: Option<NextHop>, action: Action) -> Result<Action, Reason> {
+pub(super) fn neighbour(ifindex: u32, next_hop: Option<NextHop>, action: Action) -> Result<Action, Reason> {
     let code = match next_hop {
         // SAFETY: the helper reads the struct within the size given.
         Some(mut hop) => unsafe {
@@ -163,9 +165,15 @@ pub(super) fn peer(packet: &Packet, ifindex: u32, action: Action) -> Result<Acti
 #[inline(always)]
 pub(super) fn to_loopback(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<Action, Reason> {
     nat::rewrite(packet, tuple, flow, Hop::None)?;
+    loopback(packet, flow.ifindex, Action::Reply)
+}
+
+/// Up into the host's stack, as if it came in by `lo`.
+#[inline(always)]
+pub(super) fn loopback(packet: &Packet, ifindex: u32, action: Action) -> Result<Action, Reason> {
     packet.mark_for_receiver();
     // SAFETY: the helper takes numbers.
-    taken(unsafe { bpf_redirect(flow.ifindex, u64::from(BPF_F_INGRESS)) }, Action::Reply)
+    taken(unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) }, action)
 }
 
 /// `lo` carries 64 KiB packets; the veth drops without a word what is larger than its MTU.

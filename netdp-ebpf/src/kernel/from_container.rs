@@ -8,6 +8,7 @@ use netdp_common::{Addr, Backend, EndpointKey, Exit, Flow, Link, Reason, Zone, l
 use super::access::Packet;
 use super::conntrack;
 use super::forward::{self, Action, Route};
+use super::icmp;
 use super::maps::{ENDPOINTS, HOST_ADDRS, LINKS, SUBNETS, UPLINKS};
 use super::parse::{self, ArpHeader, ETH_LEN, EthHeader, Tuple, ethertype};
 use super::sockets;
@@ -76,7 +77,7 @@ fn beyond_network(
     tuple: &mut Tuple,
 ) -> Result<Action, Reason> {
     if let Err(reason) = parse::transport(packet, header, Zone::CONTAINER, tuple) {
-        return untracked(tuple.key.dst, from.1, reason);
+        return untracked(packet, tuple, from.1, reason);
     }
     if let Some(flow) = conntrack::follow(packet, tuple) {
         // SAFETY: the kernel keeps the value in place while the program runs.
@@ -106,14 +107,24 @@ fn deliver(packet: &Packet, tuple: &Tuple, flow: &Flow, link: &Link) -> Result<A
     }
 }
 
-/// A packet without a tuple: only the host itself can do something with it.
+/// A packet without a tuple: an ICMP error, or something that only the host itself can do something with.
 #[inline(always)]
-fn untracked(dst: Addr, link: &Link, reason: Reason) -> Result<Action, Reason> {
-    // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if reason == Reason::Malformed || unsafe { HOST_ADDRS.get(dst) }.is_none() {
+fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Result<Action, Reason> {
+    if reason == Reason::Malformed {
         return Err(reason);
     }
-    to_host(dst, link).map(|_| Action::SlowPath)
+    if reason == Reason::UnknownL4 && icmp::is_error(tuple) {
+        match icmp::error(packet, tuple, Zone::CONTAINER) {
+            // About a packet of the host's own, perhaps: that is looked at below.
+            Err(Reason::IcmpUnrelated) => {}
+            decision => return decision,
+        }
+    }
+    // SAFETY: the controller replaces entries whole, and the map is not preallocated.
+    if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() {
+        return Err(reason);
+    }
+    to_host(tuple.key.dst, link).map(|_| Action::SlowPath)
 }
 
 /// To the host's own stack. An internal network reaches the gateway and nothing else.
@@ -142,7 +153,7 @@ enum First {
 fn first(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> {
     let (key, link) = (&tuple.key, from.1);
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if unsafe { HOST_ADDRS.get(key.dst) }.is_some() {
+    if unsafe { HOST_ADDRS.get(&key.dst) }.is_some() {
         return match sockets::published(key.dst, key.dport, key.proto) {
             Some(backend) if link.flags & link_flags::INTERNAL == 0 => hairpin(packet, tuple, from, backend),
             _ => to_host(key.dst, link),

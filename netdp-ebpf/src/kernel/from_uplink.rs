@@ -8,6 +8,7 @@ use netdp_common::{Addr, Backend, Reason, Zone, proto};
 use super::access::Packet;
 use super::conntrack;
 use super::forward::{self, Action};
+use super::icmp;
 use super::maps::{HOST_ADDRS, SUBNETS};
 use super::parse::{self, Tuple, ethertype};
 use super::sockets;
@@ -20,15 +21,15 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
     }
     // What is malformed is not ours to judge: the host's stack drops it, and cannot route it to a container.
     let Ok(header) = parse::ipv4(packet, tuple) else { return Ok(Action::NotOurs) };
-    if parse::transport(packet, &header, Zone::UPLINK, tuple).is_err() {
-        return passing(tuple.key.dst);
+    if let Err(reason) = parse::transport(packet, &header, Zone::UPLINK, tuple) {
+        return untracked(packet, tuple, reason);
     }
     if let Some(flow) = conntrack::follow(packet, tuple) {
         // SAFETY: the kernel keeps the value in place while the program runs.
         return forward::to_endpoint(packet, tuple, unsafe { &*flow });
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if unsafe { HOST_ADDRS.get(tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback4() {
+    if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback4() {
         return passing(tuple.key.dst);
     }
     match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
@@ -37,11 +38,23 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
     }
 }
 
+/// A packet without a tuple: an ICMP error about a flow of ours, or none of our business.
+#[inline(always)]
+fn untracked(packet: &Packet, tuple: &Tuple, reason: Reason) -> Result<Action, Reason> {
+    if reason == Reason::UnknownL4 && icmp::is_error(tuple) {
+        match icmp::error(packet, tuple, Zone::UPLINK) {
+            Err(Reason::IcmpUnrelated) => {}
+            decision => return decision,
+        }
+    }
+    passing(tuple.key.dst)
+}
+
 /// Neither a flow of ours nor for the host: it may be routed anywhere but to a container.
 #[inline(always)]
 fn passing(dst: Addr) -> Result<Action, Reason> {
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if SUBNETS.get(Key::new(128, dst)).is_none() || unsafe { HOST_ADDRS.get(dst) }.is_some() {
+    if SUBNETS.get(Key::new(128, dst)).is_none() || unsafe { HOST_ADDRS.get(&dst) }.is_some() {
         return Ok(Action::NotOurs);
     }
     Err(Reason::DirectRouting)

@@ -8,6 +8,7 @@ mod forward;
 mod from_container;
 mod from_host;
 mod from_uplink;
+mod icmp;
 mod maps;
 mod nat;
 mod parse;
@@ -81,6 +82,7 @@ fn verdict(packet: &Packet, decision: Result<Action, Reason>, tuple: &Tuple) -> 
         Ok(Action::Local) => (Reason::Local, TC_ACT_REDIRECT),
         Ok(Action::Masqueraded) => (Reason::Masqueraded, TC_ACT_REDIRECT),
         Ok(Action::Published) => (Reason::Published, TC_ACT_REDIRECT),
+        Ok(Action::IcmpError) => (Reason::IcmpError, TC_ACT_REDIRECT),
         Ok(Action::Reply) => (Reason::Reply, TC_ACT_REDIRECT),
         Err(reason) => {
             count::event(packet, reason, &tuple.key);

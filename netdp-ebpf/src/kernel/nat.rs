@@ -38,14 +38,14 @@ pub(super) enum Hop {
 ///
 /// The transport checksum goes through the kernel's helper, which knows whether the sum is complete or still to be
 /// made by the device; the IPv4 header's own sum is always complete and is updated in place.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn rewrite(packet: &Packet, tuple: &Tuple, flow: &Flow, hop: Hop) -> Result<(), Reason> {
     match tuple.key.proto {
         proto::TCP => ports(packet, tuple, flow, 16, 0)?,
         proto::UDP => ports(packet, tuple, flow, 6, u64::from(BPF_F_MARK_MANGLED_0))?,
         _ => echo_id(packet, tuple, flow)?,
     }
-    header(packet, flow, hop).ok_or(Reason::RewriteFailed)
+    header(packet, flow.src.v4_be(), flow.dst.v4_be(), flow, hop).ok_or(Reason::RewriteFailed)
 }
 
 /// TCP and UDP: the pseudo-header's addresses, and the ports where they change.
@@ -62,7 +62,6 @@ fn ports(packet: &Packet, tuple: &Tuple, flow: &Flow, check: u32, flags: u64) ->
     if from == to {
         return Ok(());
     }
-    let word = |ports: [u16; 2]| u64::from(ports[0]) | u64::from(ports[1]) << 16;
     replace(packet, tuple.l4 + check, word(from), word(to), flags | 4)?;
     packet.write(tuple.l4, to).ok_or(Reason::RewriteFailed)
 }
@@ -81,8 +80,15 @@ fn echo_id(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<(), Reason> {
     packet.write(tuple.l4 + 4, to).ok_or(Reason::RewriteFailed)
 }
 
+/// Two ports as the 32-bit word that they are in memory.
 #[inline(always)]
-fn replace(packet: &Packet, offset: u32, from: u64, to: u64, flags: u64) -> Result<(), Reason> {
+pub(super) fn word(ports: [u16; 2]) -> u64 {
+    u64::from(ports[0]) | u64::from(ports[1]) << 16
+}
+
+/// Changes a transport checksum; `flags` as the helper takes them.
+#[inline(always)]
+pub(super) fn replace(packet: &Packet, offset: u32, from: u64, to: u64, flags: u64) -> Result<(), Reason> {
     // SAFETY: the helper checks offset and context itself; no pointer into the frame is held across it.
     match unsafe { bpf_l4_csum_replace(packet.skb(), offset, from, to, flags) } {
         0 => Ok(()),
@@ -90,11 +96,10 @@ fn replace(packet: &Packet, offset: u32, from: u64, to: u64, flags: u64) -> Resu
     }
 }
 
-/// The Ethernet and IPv4 headers.
+/// The Ethernet and IPv4 headers; addresses in network order.
 #[inline(always)]
-fn header(packet: &Packet, flow: &Flow, hop: Hop) -> Option<()> {
+pub(super) fn header(packet: &Packet, src: u32, dst: u32, flow: &Flow, hop: Hop) -> Option<()> {
     let mut tail: Ipv4Tail = packet.read(TTL)?;
-    let (src, dst) = (flow.src.v4_be(), flow.dst.v4_be());
     tail.check = csum::replace32(tail.check, tail.src, src);
     tail.check = csum::replace32(tail.check, tail.dst, dst);
     (tail.src, tail.dst) = (src, dst);

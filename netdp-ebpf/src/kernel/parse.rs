@@ -18,7 +18,10 @@ pub(super) mod ethertype {
 /// ICMP types (RFC 792).
 pub(super) mod icmp_type {
     pub(crate) const ECHO_REPLY: u8 = 0;
+    pub(crate) const UNREACHABLE: u8 = 3;
     pub(crate) const ECHO_REQUEST: u8 = 8;
+    pub(crate) const TIME_EXCEEDED: u8 = 11;
+    pub(crate) const PARAMETER_PROBLEM: u8 = 12;
 }
 
 /// Ethernet header (IEEE 802.3), as on the wire.
@@ -71,6 +74,9 @@ pub(super) fn ipv4(packet: &Packet, tuple: &mut Tuple) -> Result<Ipv4Header, Rea
     tuple.key.proto = header.proto;
     tuple.ttl = header.ttl;
     tuple.l4 = ETH_LEN + len;
+    if len > 20 {
+        packet.linearise(tuple.l4 + 20);
+    }
     Ok(header)
 }
 
@@ -88,7 +94,12 @@ pub(super) fn transport(
     let (sport, dport, flags) = match header.proto {
         proto::TCP => tcp(packet, tuple.l4)?,
         proto::UDP => udp(packet, tuple.l4)?,
-        proto::ICMP => icmp(packet, tuple.l4)?,
+        proto::ICMP => {
+            // The type is known also when it is none that names a flow.
+            let [kind, _]: [u8; 2] = packet.read(tuple.l4).ok_or(Reason::Malformed)?;
+            tuple.flags = kind;
+            icmp(packet, tuple.l4)?
+        }
         _ => return Err(Reason::UnknownL4),
     };
     (tuple.key.sport, tuple.key.dport, tuple.key.zone, tuple.flags) = (sport, dport, zone, flags);
@@ -110,7 +121,7 @@ fn udp(packet: &Packet, l4: u32) -> Result<(Port, Port, u8), Reason> {
 
 /// Echo only: requests have their identifier as source, replies as destination ([`FlowKey`]).
 #[inline(always)]
-fn icmp(packet: &Packet, l4: u32) -> Result<(Port, Port, u8), Reason> {
+pub(super) fn icmp(packet: &Packet, l4: u32) -> Result<(Port, Port, u8), Reason> {
     let words: [u16; 4] = packet.read(l4).ok_or(Reason::Malformed)?;
     let [kind, _] = words[0].to_ne_bytes();
     match kind {

@@ -22,7 +22,7 @@ pub(super) fn published(addr: Addr, port: Port, proto: u8) -> Option<&'static Ba
 }
 
 /// Whether packets of this tuple are expected by the host itself: no flow may be given its destination port.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn holds(skb: *mut __sk_buff, reply: &FlowKey) -> bool {
     match reply.proto {
         proto::TCP | proto::UDP => {

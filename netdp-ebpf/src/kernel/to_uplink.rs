@@ -25,7 +25,7 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
         if UPLINKS.get(packet.ifindex()).is_some_and(|uplink| uplink.addr4 == src) {
             return Ok(Action::NotOurs);
         }
-        if SUBNETS.get(Key::new(128, src)).is_none() || HOST_ADDRS.get(src).is_some() {
+        if SUBNETS.get(Key::new(128, src)).is_none() || HOST_ADDRS.get(&src).is_some() {
             return Ok(Action::NotOurs);
         }
     }
