@@ -3,6 +3,10 @@
 use crate::addr::Addr;
 use crate::assert_size;
 
+/// Key of the row that repeats the first uplink: where new flows go when the kernel may not be asked for a route,
+/// because somebody has switched forwarding off on our bridge too (writing `net.ipv4.ip_forward` does).
+pub const FIRST: u32 = 0;
+
 /// What leaves by an uplink carries its address (map `UPLINKS`, by `ifindex`).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -11,5 +15,9 @@ pub struct Uplink {
     pub addr4: Addr,
     /// The same for IPv6.
     pub addr6: Addr,
+    /// The uplink's own `ifindex`.
+    pub ifindex: u32,
+    /// Zero.
+    pub pad: u32,
 }
-assert_size!(Uplink, 32);
+assert_size!(Uplink, 40);

@@ -164,14 +164,13 @@ pub(super) fn peer(packet: &Packet, ifindex: u32, action: Action) -> Result<Acti
 /// To a process of the host, translated.
 #[inline(always)]
 pub(super) fn to_loopback(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<Action, Reason> {
-    nat::rewrite(packet, tuple, flow, Hop::None)?;
-    loopback(packet, flow.ifindex, Action::Reply)
+    nat::rewrite(packet, tuple, flow, Hop::Local)?;
+    loopback(flow.ifindex, Action::Reply)
 }
 
-/// Up into the host's stack, as if it came in by `lo`.
+/// Up into the host's stack, as if it came in by `lo`; the frame carries the MAC of `lo`, which is zero.
 #[inline(always)]
-pub(super) fn loopback(packet: &Packet, ifindex: u32, action: Action) -> Result<Action, Reason> {
-    packet.mark_for_receiver();
+pub(super) fn loopback(ifindex: u32, action: Action) -> Result<Action, Reason> {
     // SAFETY: the helper takes numbers.
     taken(unsafe { bpf_redirect(ifindex, u64::from(BPF_F_INGRESS)) }, action)
 }

@@ -3,7 +3,7 @@
 use netdp_common::ipv4::Ipv4Header;
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
-use netdp_common::{Addr, Backend, EndpointKey, Exit, Flow, Link, Reason, Zone, link_flags};
+use netdp_common::{Addr, Backend, EndpointKey, Exit, Flow, Link, Reason, Zone, link_flags, uplink};
 
 use super::access::Packet;
 use super::conntrack;
@@ -199,7 +199,7 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
     let ifindex = match forward::route(packet, tuple, from.1.bridge, &tuple.key.dst) {
         Route::Via(ifindex, _) => ifindex,
         Route::Stack => return Ok(First::SlowPath),
-        Route::Disabled => return Err(Reason::NoFib),
+        Route::Disabled => uplink::FIRST,
     };
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     let uplink = unsafe { UPLINKS.get(ifindex) }.ok_or(Reason::NoUplink)?;
@@ -207,6 +207,6 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
         return Err(Reason::NoUplink);
     }
     let new = conntrack::prepare()?;
-    *new = NewFlow::masquerade(tuple.key, from, (ifindex, uplink.addr4), state, conntrack::now());
+    *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, uplink.addr4), state, conntrack::now());
     Ok(First::Prepared)
 }

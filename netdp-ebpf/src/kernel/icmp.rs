@@ -101,8 +101,8 @@ fn deliver(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<Action, Reason
             forward::neighbour(flow.ifindex, None, Action::IcmpError)
         }
         Exit::LOOPBACK => {
-            rewrite(packet, tuple, flow, Hop::None)?;
-            forward::loopback(packet, flow.ifindex, Action::IcmpError)
+            rewrite(packet, tuple, flow, Hop::Local)?;
+            forward::loopback(flow.ifindex, Action::IcmpError)
         }
         _ => Err(Reason::IcmpUnrelated),
     }

@@ -1,0 +1,229 @@
+//! `netdp attach`: joins a network namespace to a network.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use super::up::commit;
+use super::{Context, detach, host_ports};
+use crate::Error;
+use crate::cli::Attach;
+use crate::host::{bpffs, netns};
+use crate::instance::{self, Part, Session, find_network};
+use crate::ipam;
+use crate::model::{Attachment, Bridge, Endpoint, Mac, Netns, Network};
+use crate::names::Id;
+use crate::output;
+use crate::publish::PortSpec;
+use crate::store::Change;
+use crate::world::open_netns;
+
+pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach) -> Result<(), Error> {
+    if args.ip6.is_some() {
+        return Err(Error::Unsupported("--ip6".to_owned()));
+    }
+    if !bpffs::is_mounted(&bpffs::path(&context.place.run_dir)) {
+        return Err(Error::NotUp);
+    }
+    let container = Container::open(args)?;
+    let mut session = Session::begin(&context.place).await?;
+    session.kernel.datapath()?;
+    let networks = session.store.networks()?;
+    let network = find_network(&networks, &args.network)?;
+    let Some(bridge) = network.bridge() else {
+        return Err(Error::NotAttachable { name: network.name.to_string(), driver: network.driver.name() });
+    };
+    let join = Join { args, network, bridge, container: &container };
+    let endpoint = join.run(&mut session, &networks).await?;
+    if context.is_json() {
+        return Ok(output::document(context.out, &output::endpoint(&endpoint, &networks, "running"))?);
+    }
+    Ok(writeln!(context.out, "{}", endpoint.id)?)
+}
+
+/// The namespace that is to be attached.
+struct Container {
+    path: PathBuf,
+    ns: OwnedFd,
+    identity: netns::Identity,
+}
+
+impl Container {
+    fn open(args: &Attach) -> Result<Self, Error> {
+        let (path, ns) = match (&args.netns, args.pid) {
+            (Some(path), _) => (absolute(path)?, netns::open(path)?),
+            (None, Some(pid)) => (netns::path_of(pid), netns::open_pid(pid)?),
+            (None, None) => return Err(Error::Unsupported("attach without --netns or --pid".to_owned())),
+        };
+        let identity = netns::identity(&ns)?;
+        Ok(Self { path, ns, identity })
+    }
+
+    fn is(&self, netns: &Netns) -> bool {
+        (self.identity.device, self.identity.inode) == (netns.device, netns.inode)
+    }
+
+    fn as_model(&self) -> Netns {
+        Netns { path: self.path.clone(), device: self.identity.device, inode: self.identity.inode }
+    }
+}
+
+/// The path is kept, and a later command may be run elsewhere.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::io(format!("find {}", path.display())))
+}
+
+/// One namespace joining one network.
+struct Join<'a> {
+    args: &'a Attach,
+    network: &'a Network,
+    bridge: &'a Bridge,
+    container: &'a Container,
+}
+
+/// What is to be written down.
+enum Plan {
+    /// Nothing: it is there already.
+    Present(Endpoint),
+    /// One more interface of an endpoint.
+    Further(Endpoint),
+    /// A new endpoint.
+    New(Endpoint),
+}
+
+impl Join<'_> {
+    async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
+        let known = self.known(session, networks).await?;
+        let plan = self.plan(session, known).await?;
+        let (Plan::Present(endpoint) | Plan::Further(endpoint) | Plan::New(endpoint)) = &plan;
+        let joined = endpoint.attachments.iter().find(|it| it.network == self.network.number);
+        let Some(attachment) = joined else { return Ok(endpoint.clone()) };
+        let part = Part::new(self.network, endpoint, attachment).desired();
+        session.kernel.heed_signals()?;
+        session.mark()?;
+        let change = session.store.begin()?;
+        write(&change, &plan, attachment)?;
+        let applied = instance::bring_up(&mut session.kernel, &part).await;
+        let result = commit(change, applied, &mut session.kernel).await;
+        session.unmark()?;
+        result.map(|()| endpoint.clone())
+    }
+
+    /// The endpoint that this namespace is already, by name and by identity.
+    async fn known(&self, session: &mut Session, networks: &[Network]) -> Result<Option<Endpoint>, Error> {
+        let netns = &self.container.identity;
+        if let Some(other) = session.store.endpoint_in(netns.device, netns.inode)?
+            && other.name != self.args.name
+            // Numbers of namespaces are used again: what had this one may be gone.
+            && open_netns(&other.netns).is_ok()
+        {
+            return Err(Error::OtherName(other.name.to_string()));
+        }
+        let Some(endpoint) = session.store.endpoint(self.args.name.as_str())? else { return Ok(None) };
+        if self.container.is(&endpoint.netns) {
+            return Ok(Some(endpoint));
+        }
+        if self.lives(session, &endpoint).await? {
+            let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);
+            return Err(Error::OtherNetns { name, path });
+        }
+        // The container was started anew under its old name.
+        detach::take_off(session, networks, &endpoint, None).await?;
+        Ok(None)
+    }
+
+    async fn lives(&self, session: &Session, endpoint: &Endpoint) -> Result<bool, Error> {
+        let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
+        Ok(instance::state(endpoint, &links) == "running")
+    }
+
+    async fn plan(&self, session: &Session, known: Option<Endpoint>) -> Result<Plan, Error> {
+        let Some(mut endpoint) = known else {
+            let mut endpoint = self.endpoint()?;
+            endpoint.attachments.push(self.attachment(session).await?);
+            return Ok(Plan::New(endpoint));
+        };
+        if let Some(present) = endpoint.attachments.iter().find(|it| it.network == self.network.number) {
+            self.same_as(present)?;
+            return Ok(Plan::Present(endpoint));
+        }
+        endpoint.attachments.push(self.attachment(session).await?);
+        Ok(Plan::Further(endpoint))
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        Ok(Endpoint {
+            id: Id::random().map_err(Error::io("read random bytes"))?,
+            name: self.args.name.clone(),
+            created: instance::now(),
+            netns: self.container.as_model(),
+            attachments: Vec::new(),
+        })
+    }
+
+    async fn attachment(&self, session: &Session) -> Result<Attachment, Error> {
+        let used = session.store.used_addresses(self.network.number)?;
+        let address = match self.args.ip {
+            Some(asked) => ipam::claim(&self.bridge.pool, asked, &used)?,
+            None => ipam::next_free(&self.bridge.pool, &used)?,
+        };
+        Ok(Attachment {
+            id: Id::random().map_err(Error::io("read random bytes"))?,
+            network: self.network.number,
+            address,
+            mac: self.args.mac_address.unwrap_or_else(|| Mac::of_address(address)),
+            ifname: self.ifname(session).await?,
+            ports: host_ports::allocate(&session.store, &self.specs(), self.bridge.host_binding)?,
+        })
+    }
+
+    /// Published ports, and with `-P` those that are exposed.
+    fn specs(&self) -> Vec<PortSpec> {
+        let exposed = self.args.expose.iter().filter(|_| self.args.publish_all);
+        self.args.publish.iter().chain(exposed).cloned().collect()
+    }
+
+    async fn ifname(&self, session: &Session) -> Result<String, Error> {
+        let there = session.kernel.interfaces_in(&self.container.ns).await?;
+        if let Some(asked) = &self.args.ifname {
+            return if there.contains(asked) { Err(Error::IfnameTaken(asked.clone())) } else { Ok(asked.clone()) };
+        }
+        let mut names = (0..).map(|number: u32| format!("eth{number}")).filter(|name| !there.contains(name));
+        names.next().ok_or_else(|| Error::IfnameTaken("eth0".to_owned()))
+    }
+
+    /// The same command again changes nothing; another one is told what is otherwise.
+    fn same_as(&self, present: &Attachment) -> Result<(), Error> {
+        let otherwise = |what: String| {
+            Err(Error::AttachedOtherwise {
+                endpoint: self.args.name.to_string(),
+                network: self.network.name.to_string(),
+                what,
+            })
+        };
+        if self.args.ip.is_some_and(|ip| ip != present.address) {
+            return otherwise(format!("the address {}", present.address));
+        }
+        if self.args.mac_address.is_some_and(|mac| mac != present.mac) {
+            return otherwise(format!("the MAC {}", present.mac));
+        }
+        if self.args.ifname.as_ref().is_some_and(|ifname| *ifname != present.ifname) {
+            return otherwise(format!("the interface {}", present.ifname));
+        }
+        if !host_ports::satisfied(&self.specs(), &present.ports, self.bridge.host_binding)? {
+            let ports: Vec<String> = present.ports.iter().map(output::port).collect();
+            let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+            return otherwise(format!("these published ports: {ports}"));
+        }
+        Ok(())
+    }
+}
+
+fn write(change: &Change<'_>, plan: &Plan, attachment: &Attachment) -> Result<(), Error> {
+    match plan {
+        Plan::Present(_) => Ok(()),
+        Plan::Further(endpoint) => Ok(change.add_attachment(&endpoint.id, attachment)?),
+        Plan::New(endpoint) => Ok(change.add_endpoint(endpoint)?),
+    }
+}

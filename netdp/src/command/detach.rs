@@ -1,0 +1,66 @@
+//! `netdp detach`: takes an endpoint off its networks.
+
+use std::io::Write;
+
+use super::Context;
+use crate::Error;
+use crate::cli::Detach;
+use crate::instance::{self, Part, Session, find_endpoint, find_network};
+use crate::model::{Attachment, Endpoint, Network};
+use crate::store::Store;
+
+pub(super) async fn detach<W: Write>(context: &mut Context<'_, W>, args: &Detach) -> Result<(), Error> {
+    // Without a database there is no endpoint, and none is made in order to say so.
+    if Store::read(&context.place.state_dir)?.is_none() {
+        return find_endpoint(&[], &args.name).map(drop);
+    }
+    let mut session = Session::begin(&context.place).await?;
+    let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
+    let endpoint = find_endpoint(&endpoints, &args.name)?;
+    let network = match &args.network {
+        Some(word) => Some(find_network(&networks, word)?),
+        None => None,
+    };
+    take_off(&mut session, &networks, endpoint, network).await?;
+    Ok(writeln!(context.out, "{}", endpoint.name)?)
+}
+
+/// Takes an endpoint off one network or off all. The database first: from then on the ports and addresses are free, and
+/// what a crash leaves in the kernel goes with the next command.
+pub(super) async fn take_off(
+    session: &mut Session,
+    networks: &[Network],
+    endpoint: &Endpoint,
+    network: Option<&Network>,
+) -> Result<(), Error> {
+    let leaves = |attachment: &Attachment| network.is_none_or(|network| attachment.network == network.number);
+    let (leaving, staying): (Vec<&Attachment>, Vec<&Attachment>) =
+        endpoint.attachments.iter().partition(|attachment| leaves(attachment));
+    if let (Some(network), true) = (network, leaving.is_empty()) {
+        let (endpoint, network) = (endpoint.name.to_string(), network.name.to_string());
+        return Err(Error::NotAttached { endpoint, network });
+    }
+    session.mark()?;
+    forget(session, endpoint, &leaving, staying.is_empty())?;
+    if !session.kernel.is_up() {
+        return session.unmark();
+    }
+    let mut errors = Vec::new();
+    for attachment in leaving {
+        let Some(network) = networks.iter().find(|network| network.number == attachment.network) else { continue };
+        let part = Part::new(network, endpoint, attachment).alone();
+        errors.extend(instance::take_down(&mut session.kernel, &part).await.err());
+    }
+    Error::all(errors)?;
+    session.unmark()
+}
+
+fn forget(session: &Session, endpoint: &Endpoint, leaving: &[&Attachment], all: bool) -> Result<(), Error> {
+    let change = session.store.begin()?;
+    if all {
+        change.remove_endpoint(&endpoint.id)?;
+    } else {
+        leaving.iter().try_for_each(|attachment| change.remove_attachment(&attachment.id))?;
+    }
+    Ok(change.commit()?)
+}

@@ -1,0 +1,69 @@
+//! `netdp down`: takes away everything that netdp made on this host.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::Context;
+use crate::Error;
+use crate::cli::Down;
+use crate::host::{bpffs, lock};
+use crate::instance::Place;
+use crate::plan::teardown;
+use crate::reconcile;
+use crate::store;
+use crate::world::{Kernel, Scope, World};
+
+/// How long a controller may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has.
+const INTERVAL: Duration = Duration::from_millis(20);
+
+pub(super) async fn down<W: Write>(context: &mut Context<'_, W>, args: &Down) -> Result<(), Error> {
+    let place = &context.place;
+    // An instance that never was up, or whose run directory went with a reboot, has nothing to take away.
+    if place.run_dir.is_dir() {
+        end_controller(place).await?;
+        take_away(place).await?;
+    }
+    if args.purge {
+        store::purge(&place.state_dir);
+    }
+    Ok(())
+}
+
+/// The controller would follow the change and has nothing left to serve.
+async fn end_controller(place: &Place) -> Result<(), Error> {
+    let begin = Instant::now();
+    let mut told = None;
+    while let Some(pid) = lock::controller_pid(&place.run_dir) {
+        if begin.elapsed() > PATIENCE {
+            return Err(Error::ControllerStays(pid));
+        }
+        if told.replace(pid) != Some(pid) {
+            let pid = Pid::from_raw(pid.cast_signed());
+            kill(pid, Signal::SIGTERM).map_err(|error| Error::io("end the controller")(error.into()))?;
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+    Ok(())
+}
+
+async fn take_away(place: &Place) -> Result<(), Error> {
+    let _guard = lock::change(&place.run_dir).await?;
+    // A datapath of another version cannot be opened, but its pins can be removed.
+    let mut kernel = match Kernel::here(&place.run_dir, Vec::new()) {
+        Err(Error::Datapath(error)) => {
+            tracing::warn!("{error}");
+            bpffs::remove(&place.run_dir)?;
+            Kernel::here(&place.run_dir, Vec::new())?
+        }
+        other => other?,
+    };
+    let observed = kernel.observe(Scope::Everything).await?;
+    reconcile::remove(&mut kernel, &teardown(&observed)).await?;
+    place.forget();
+    Ok(())
+}

@@ -1,0 +1,67 @@
+//! What each command does, one file per command: read, decide, act, print.
+
+mod attach;
+mod check;
+mod detach;
+mod down;
+mod drops;
+mod flows;
+mod host_ports;
+mod inspect;
+mod network_create;
+mod network_inspect;
+mod network_ls;
+mod network_rm;
+mod port;
+mod ps;
+mod status;
+mod up;
+
+use std::io::Write;
+
+use crate::Error;
+use crate::cli::{Cli, Command, Format, Network};
+use crate::instance::Place;
+
+/// Where a command works and how it prints.
+#[derive(Debug)]
+pub struct Context<'a, W> {
+    place: Place,
+    format: Format,
+    out: &'a mut W,
+}
+
+impl<W: Write> Context<'_, W> {
+    fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+}
+
+/// Runs a command to its end and says the exit code of one that did what it was asked for.
+///
+/// # Errors
+/// See [`Error`]; [`Error::exit_code`] is the process's.
+pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
+    let place = Place { run_dir: cli.common.run_dir.clone(), state_dir: cli.common.state_dir.clone() };
+    let mut context = Context { place, format: cli.chosen_format(), out };
+    match &cli.command {
+        Command::Check(_) => return check::check(&mut context).await,
+        Command::Up(args) => up::up(&mut context, args).await?,
+        Command::Down(args) => down::down(&mut context, args).await?,
+        Command::Status(_) => status::status(&mut context).await?,
+        Command::Network(Network::Create(args)) => network_create::create(&mut context, args).await?,
+        Command::Network(Network::Ls(args)) => network_ls::ls(&mut context, args)?,
+        Command::Network(Network::Inspect(args)) => network_inspect::inspect(&mut context, args)?,
+        Command::Network(Network::Rm(args)) => network_rm::rm(&mut context, args).await?,
+        Command::Network(Network::Prune(args)) => network_rm::prune(&mut context, args).await?,
+        Command::Attach(args) => attach::attach(&mut context, args).await?,
+        Command::Detach(args) => detach::detach(&mut context, args).await?,
+        Command::Ps(args) => ps::ps(&mut context, args).await?,
+        Command::Inspect(args) => inspect::inspect(&mut context, args).await?,
+        Command::Port(args) => port::port(&mut context, args)?,
+        Command::Flows(_) => flows::flows(&mut context).await?,
+        Command::Drops(_) => drops::drops(&mut context).await?,
+    }
+    context.out.flush()?;
+    Ok(0)
+}

@@ -1,0 +1,166 @@
+//! `netdp up`: brings the datapath up, and serves it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::net::Ipv4Addr;
+
+use super::{Context, check, network_create, status};
+use crate::Error;
+use crate::cli::Up;
+use crate::host::lock;
+use crate::instance::{self, Place, Session};
+use crate::ipam;
+use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Network};
+use crate::names::{Id, Name, random_bytes};
+use crate::plan::Step;
+use crate::reconcile::Applied;
+use crate::service;
+use crate::store::Change;
+use crate::world::{Kernel, World};
+
+pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Result<(), Error> {
+    if args.config.is_some() {
+        return Err(Error::Unsupported("a configuration file (-c, NETDP_CONFIG)".to_owned()));
+    }
+    check::nothing_lacks().await?;
+    let place = context.place.clone();
+    let run_dir = &place.run_dir;
+    fs::create_dir_all(run_dir).map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
+    let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
+    establish(&place, &args.uplinks).await?;
+    if context.is_json() || args.once {
+        status::status(context).await?;
+        context.out.flush()?;
+    }
+    match controller {
+        Some(_serving) => serve(&place, &args.uplinks).await,
+        None => Ok(()),
+    }
+}
+
+/// Brings everything up or leaves everything as it was.
+async fn establish(place: &Place, uplinks: &[String]) -> Result<(), Error> {
+    let mut session = Session::begin_as_found(place, uplinks.to_vec()).await?;
+    let was_up = session.kernel.is_up();
+    match bring_up(&mut session, was_up).await {
+        Ok(()) => place.remember_uplinks(uplinks),
+        Err(error) => {
+            if !was_up {
+                leave_as_found(session).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn bring_up(session: &mut Session, was_up: bool) -> Result<(), Error> {
+    session.store.check()?;
+    session.kernel.heed_signals()?;
+    // Before anything is changed: an uplink that is not there is the operator's mistake.
+    let mtu = session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu);
+    let taken = session.kernel.taken().await?;
+    let networks = session.store.networks()?;
+    let change = session.store.begin()?;
+    add_premade(&change, &networks, taken, mtu)?;
+    session.mark()?;
+    if was_up {
+        session.kernel.load()?;
+    }
+    let applied = instance::sync(&session.store, &mut session.kernel).await;
+    let result = commit(change, applied, &mut session.kernel).await;
+    session.unmark()?;
+    result
+}
+
+/// Keeps what was applied when the database keeps it too.
+pub(super) async fn commit(
+    change: Change<'_>,
+    applied: Result<Applied, Error>,
+    kernel: &mut Kernel,
+) -> Result<(), Error> {
+    let applied = applied?;
+    match change.commit() {
+        Ok(()) => {
+            applied.keep();
+            Ok(())
+        }
+        Err(error) => {
+            applied.undo(kernel).await;
+            Err(error.into())
+        }
+    }
+}
+
+/// After a first `up` that failed: its steps are undone already, and with them all but these.
+async fn leave_as_found(mut session: Session) {
+    if let Err(error) = session.kernel.apply(&Step::RestoreHostSysctls).await {
+        tracing::warn!("{error}");
+    }
+    session.place.forget();
+    session.store.discard_if_new();
+}
+
+/// The networks that are there from the beginning.
+fn add_premade(
+    change: &Change<'_>,
+    networks: &[Network],
+    mut taken: Vec<ipam::Taken>,
+    mtu: u32,
+) -> Result<(), Error> {
+    let lacks = |name: &str| networks.iter().all(|network| network.name.as_str() != name);
+    taken.extend(network_create::taken_by(networks));
+    if lacks(DEFAULT_NETWORK) {
+        let pool = ipam::choose(&ipam::Request::default(), &taken)?;
+        change.add_network(&premade(DEFAULT_NETWORK, Driver::Bridge(default_bridge(pool, mtu)?))?)?;
+    }
+    for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
+        if lacks(name) {
+            change.add_network(&premade(name, driver)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
+    Ok(Bridge {
+        device: DEFAULT_BRIDGE.to_owned(),
+        mac: Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
+        mtu,
+        pool,
+        internal: false,
+        icc: true,
+        masquerade: true,
+        host_binding: Ipv4Addr::UNSPECIFIED,
+    })
+}
+
+fn premade(name: &str, driver: Driver) -> Result<Network, Error> {
+    Ok(Network {
+        number: 0,
+        id: Id::random().map_err(Error::io("read random bytes"))?,
+        name: Name::try_from(name.to_owned()).map_err(|error| Error::Unsupported(error.to_string()))?,
+        created: instance::now(),
+        driver,
+        options: BTreeMap::new(),
+        labels: BTreeMap::new(),
+    })
+}
+
+/// Follows the host's changes until it is told to end; the datapath stays.
+async fn serve(place: &Place, uplinks: &[String]) -> Result<(), Error> {
+    let kernel = Kernel::here(&place.run_dir, uplinks.to_vec())?;
+    let resync = async || {
+        let mut session = Session::begin(place).await?;
+        // `netdp down` has been here: what it took away stays away.
+        if !session.kernel.is_up() {
+            return Ok(());
+        }
+        session.mark()?;
+        let synced = instance::sync(&session.store, &mut session.kernel).await;
+        session.unmark()?;
+        synced.map(Applied::keep)
+    };
+    let served: Result<(), service::Error> = service::serve::<Error>(kernel.datapath()?, uplinks, resync).await;
+    Ok(served?)
+}

@@ -1,0 +1,293 @@
+//! What can go wrong, in words for the operator: what failed, why, and what to do about it.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use crate::model::PublishedPort;
+use crate::names::Unresolved;
+use crate::{datapath, host, ipam, netlink, plan, publish, service, store};
+
+/// Why a command did not do what it was asked for. The host and the database are as they were before, unless the
+/// message says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A word names nothing, or too much.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    /// An address or a subnet cannot be had.
+    #[error(transparent)]
+    Ipam(#[from] ipam::Error),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// Links, addresses and routes.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// Programs and maps.
+    #[error(transparent)]
+    Datapath(#[from] datapath::Error),
+    /// Network namespaces.
+    #[error(transparent)]
+    Netns(#[from] host::netns::Error),
+    /// Kernel settings.
+    #[error(transparent)]
+    Sysctl(#[from] host::sysctl::Error),
+    /// The file system of the pins.
+    #[error(transparent)]
+    Bpffs(#[from] host::bpffs::Error),
+    /// The locks of the run directory.
+    #[error(transparent)]
+    Lock(#[from] host::lock::Error),
+    /// The interfaces that lead out.
+    #[error(transparent)]
+    Uplink(#[from] host::uplink::Error),
+    /// A socket of another program has the port.
+    #[error(transparent)]
+    Bind(#[from] host::ports::Error),
+    /// An interface of somebody else's is in the way.
+    #[error(transparent)]
+    Foreign(#[from] plan::Foreign),
+    /// Serving the datapath.
+    #[error(transparent)]
+    Service(#[from] service::Error),
+    /// A `-p` that this version cannot serve.
+    #[error("cannot publish {spec}: {why}")]
+    Publish {
+        /// As it was given.
+        spec: String,
+        /// Why.
+        why: publish::Unsupported,
+    },
+    /// A host port that one of our endpoints has.
+    #[error("Bind for {address}:{port} failed: port is already allocated by {by} ({held})")]
+    PortTaken {
+        /// The address asked for.
+        address: Ipv4Addr,
+        /// The port asked for.
+        port: u16,
+        /// Who has it: `endpoint NAME`.
+        by: String,
+        /// What it has published, as `port` prints it.
+        held: String,
+    },
+    /// All ports that were allowed are taken.
+    #[error("no free port for {spec} on {address}")]
+    NoPort {
+        /// As it was given.
+        spec: String,
+        /// The address asked for.
+        address: Ipv4Addr,
+    },
+    /// The datapath is not there.
+    #[error("netdp is not up on this host: run netdp up")]
+    NotUp,
+    /// The machine lacks something.
+    #[error("this host lacks {0}")]
+    Lacks(String),
+    /// An option or a driver that the contract knows and this version does not.
+    #[error("{0} is not supported in this version")]
+    Unsupported(String),
+    /// A `-o` option that nobody knows.
+    #[error("unknown option {key:?}: known are {known}")]
+    UnknownOption {
+        /// The option.
+        key: String,
+        /// Those that are known.
+        known: String,
+    },
+    /// A value that an option cannot have.
+    #[error("invalid value {value:?} of {key}: it takes {accepted}")]
+    InvalidValue {
+        /// The option.
+        key: String,
+        /// The value.
+        value: String,
+        /// What it takes.
+        accepted: &'static str,
+    },
+    /// A name that is taken.
+    #[error("{kind} with name {name} already exists")]
+    NameTaken {
+        /// `network` or `endpoint`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The same name, but another namespace.
+    #[error("endpoint {name} is another network namespace: {path}")]
+    OtherNetns {
+        /// The endpoint.
+        name: String,
+        /// Its namespace.
+        path: PathBuf,
+    },
+    /// The namespace is an endpoint under another name.
+    #[error("this network namespace is attached already, as endpoint {0}")]
+    OtherName(String),
+    /// The namespace is attached to the network already, otherwise than asked for.
+    #[error("endpoint {endpoint} is attached to network {network} already, with {what}")]
+    AttachedOtherwise {
+        /// The endpoint.
+        endpoint: String,
+        /// The network.
+        network: String,
+        /// What is otherwise.
+        what: String,
+    },
+    /// It is not.
+    #[error("endpoint {endpoint} is not attached to network {network}")]
+    NotAttached {
+        /// The endpoint.
+        endpoint: String,
+        /// The network.
+        network: String,
+    },
+    /// The container has an interface of that name.
+    #[error("the network namespace has an interface {0} already")]
+    IfnameTaken(String),
+    /// The namespace that an endpoint was attached in does not exist any more.
+    #[error("the network namespace {0} is gone, or is another one now")]
+    NetnsGone(PathBuf),
+    /// A network that endpoints are attached to.
+    #[error("network {name} has active endpoints: {endpoints}")]
+    NetworkInUse {
+        /// The network.
+        name: String,
+        /// Who is attached.
+        endpoints: String,
+    },
+    /// A network that is always there.
+    #[error("network {0} is pre-made and stays")]
+    Premade(String),
+    /// A network that nobody can be attached to.
+    #[error("cannot attach to network {name}: its driver is {driver}")]
+    NotAttachable {
+        /// The network.
+        name: String,
+        /// `host` or `null`.
+        driver: &'static str,
+    },
+    /// A port inside that is not published.
+    #[error("no public port {port} published for {endpoint}")]
+    NotPublished {
+        /// The port and protocol.
+        port: String,
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// A link that was there a moment ago.
+    #[error("interface {0} has gone while it was needed")]
+    LinkGone(String),
+    /// It was told to end and did not.
+    #[error("the controller (process {0}) does not end")]
+    ControllerStays(u32),
+    /// SIGTERM or SIGINT came.
+    #[error("interrupted; what was begun has been taken back")]
+    Interrupted,
+    /// The result cannot be written.
+    #[error("cannot write the result")]
+    Output(#[from] io::Error),
+    /// A file or directory.
+    #[error("cannot {what}")]
+    Io {
+        /// The verb and what it was done to.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A removal that did not remove everything.
+    #[error("{} things could not be removed: {}", .0.len(), list(.0))]
+    Several(Vec<Self>),
+}
+
+fn list(errors: &[Error]) -> String {
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl Error {
+    /// A failed file operation, for `map_err`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    /// None, one or several errors as one answer.
+    pub fn all(mut errors: Vec<Self>) -> Result<(), Self> {
+        match errors.len() {
+            0 => Ok(()),
+            1 => Err(errors.remove(0)),
+            _ => Err(Self::Several(errors)),
+        }
+    }
+
+    /// What the operator can do, where the message itself does not say it.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Unresolved(Unresolved::Unknown { nearest, .. }) if !nearest.is_empty() => {
+                Some(format!("did you mean {}?", nearest.join(" or ")))
+            }
+            Self::Unresolved(Unresolved::Unknown { kind: "network", .. }) => Some("see netdp network ls".to_owned()),
+            Self::Unresolved(Unresolved::Unknown { .. }) => Some("see netdp ps -a".to_owned()),
+            Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
+            Self::Ipam(error) => error.advice().map(str::to_owned),
+            Self::Store(error) => error.advice(),
+            _ => self.plain_advice().map(str::to_owned),
+        }
+    }
+
+    fn plain_advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Foreign(_) => Some("remove or rename it, or choose another -o bridge-name"),
+            Self::PortTaken { .. } => Some("publish on another port or address, or detach that endpoint"),
+            Self::Bind(host::ports::Error::InUse(_)) => {
+                Some("another program of this host has the port (see ss -lntup): end it, or publish on another port")
+            }
+            Self::NoPort { .. } => Some("widen the range, or detach endpoints that publish there"),
+            Self::Lacks(_) => Some("netdp check shows all that this host offers and lacks"),
+            Self::NameTaken { .. } => Some("choose another name, or remove the old one first"),
+            Self::OtherNetns { .. } => Some("choose another --name, or netdp detach the old one first"),
+            Self::OtherName(_) => Some("use that name, or netdp detach it first"),
+            Self::AttachedOtherwise { .. } => Some("netdp detach it from the network first"),
+            Self::NetworkInUse { .. } => Some("netdp detach them first, or remove with -f"),
+            Self::NetnsGone(_) => Some("netdp detach the endpoint, or attach it again with its new namespace"),
+            Self::IfnameTaken(_) => Some("choose another --ifname, or leave it out"),
+            Self::ControllerStays(_) => Some("end it with SIGKILL, which leaves the datapath as it is, and try again"),
+            Self::Several(_) => Some("netdp up removes what is left over"),
+            _ => None,
+        }
+    }
+
+    /// The exit code that the contract has for it: 3 when the host lacks something, else 1.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_lack() { 3 } else { 1 }
+    }
+
+    fn is_lack(&self) -> bool {
+        match self {
+            Self::Lacks(_) => true,
+            Self::Netlink(error) => error.is_denied(),
+            Self::Bpffs(error) => error.is_denied(),
+            Self::Io { source, .. }
+            | Self::Store(store::Error::Directory { source, .. })
+            | Self::Lock(host::lock::Error::File { cause: source, .. }) => {
+                source.kind() == io::ErrorKind::PermissionDenied
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the reader of the result has gone, as `head` does: that is no failure.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// A port that one of our endpoints has published.
+    pub fn port_taken(address: Ipv4Addr, port: u16, by: String, held: &PublishedPort) -> Self {
+        let held = format!(
+            "{}/{} -> {}:{}",
+            held.container_port, held.protocol, held.host_address, held.host_port
+        );
+        Self::PortTaken { address, port, by, held }
+    }
+}

@@ -1,0 +1,235 @@
+//! A world in memory that fails when it is told to, for the tests of `plan` and `reconcile`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::Error;
+use crate::datapath::{Entry, Hook};
+use crate::desired::{Inside, RowKey, Veth};
+use crate::model::Host;
+use crate::plan::{Device, LinkFacts, Observed, Step};
+use crate::world::{Scope, World};
+
+/// What a test compares: everything but the numbers that the kernel counts on.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct State {
+    pub(crate) loaded: bool,
+    pub(crate) links: BTreeMap<String, LinkFacts>,
+    pub(crate) insides: BTreeMap<String, Inside>,
+    pub(crate) addresses: BTreeSet<(u32, Ipv4Net)>,
+    pub(crate) sysctls: BTreeMap<String, String>,
+    pub(crate) remembered: BTreeMap<String, String>,
+    pub(crate) hooks: BTreeSet<(Hook, u32)>,
+    pub(crate) entries: BTreeMap<RowKey, Entry>,
+    pub(crate) binds: bool,
+    pub(crate) ended: BTreeSet<Ipv4Addr>,
+}
+
+/// The world.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fake {
+    pub(crate) state: State,
+    pub(crate) host: Host,
+    /// The step that fails, counted from 0 by [`Fake::taken`].
+    pub(crate) fail_at: Option<usize>,
+    /// From the failing step on everything fails, as it does for a process that is killed.
+    pub(crate) crash: bool,
+    /// Steps taken so far, those of an undoing too.
+    pub(crate) taken: usize,
+    next_index: u32,
+}
+
+impl Fake {
+    pub(crate) fn new(host: Host) -> Self {
+        let mut fake = Self { host, next_index: 1, ..Self::default() };
+        fake.add_foreign("lo");
+        for uplink in fake.host.uplinks.clone() {
+            fake.next_index = uplink.ifindex;
+            fake.add_foreign(&uplink.name);
+        }
+        for path in crate::desired::host_sysctls().into_keys() {
+            fake.state.sysctls.insert(path, "0".to_owned());
+        }
+        fake
+    }
+
+    pub(crate) fn add_foreign(&mut self, name: &str) {
+        let mac = crate::model::Mac([2; 6]);
+        self.add_link(name, LinkFacts { index: 0, alias: None, mac, mtu: 1500, up: true, controller: None });
+    }
+
+    fn add_link(&mut self, name: &str, facts: LinkFacts) {
+        let facts = LinkFacts { index: self.next_index, ..facts };
+        self.next_index += 1;
+        self.state.links.insert(name.to_owned(), facts);
+    }
+
+    fn link(&mut self, name: &str) -> Result<&mut LinkFacts, Error> {
+        self.state.links.get_mut(name).ok_or_else(|| Error::LinkGone(name.to_owned()))
+    }
+
+    fn create_veth(&mut self, name: &str, veth: &Veth) -> Result<(), Error> {
+        let taken = self.state.insides.values().any(|inside| {
+            (&inside.netns, &inside.ifname) == (&veth.inside.netns, &veth.inside.ifname)
+        });
+        if taken || self.state.links.contains_key(name) {
+            return Err(Error::IfnameTaken(veth.inside.ifname.clone()));
+        }
+        let (alias, mac) = (Some(veth.alias.clone()), veth.host_mac);
+        self.add_link(name, LinkFacts { index: 0, alias, mac, mtu: veth.mtu, up: false, controller: None });
+        self.state.insides.insert(name.to_owned(), veth.inside.clone());
+        Ok(())
+    }
+
+    /// As in the kernel the programs' pins outlive the link, and its settings and addresses do not.
+    fn delete_link(&mut self, name: &str) {
+        let Some(facts) = self.state.links.remove(name) else { return };
+        self.state.insides.remove(name);
+        self.state.addresses.retain(|(index, _)| *index != facts.index);
+        self.state.sysctls.retain(|path, _| !path.contains(&format!("/{name}/")));
+        for other in self.state.links.values_mut().filter(|other| other.controller == Some(facts.index)) {
+            other.controller = None;
+        }
+    }
+
+    fn unload(&mut self) {
+        self.state.loaded = false;
+        self.state.hooks.clear();
+        self.state.entries.clear();
+        self.state.binds = false;
+    }
+
+    fn hook(&mut self, hook: Hook, link: &Device) -> Result<(Hook, u32), Error> {
+        assert!(self.state.loaded, "no programs to attach");
+        match link {
+            Device::Named(name) => Ok((hook, self.link(name)?.index)),
+            Device::Numbered(number) => Ok((hook, *number)),
+        }
+    }
+
+    fn entry(&self, row: &crate::desired::Row) -> Result<Entry, Error> {
+        assert!(self.state.loaded, "no maps to write");
+        let number = |link: &str| self.state.links.get(link).map(|facts| facts.index);
+        row.entry(number).ok_or_else(|| Error::LinkGone(row.links().join(" or ")))
+    }
+
+    /// What must hold after every step: nothing that can send goes past a program, and the guard knows its address.
+    fn check_safety(&self) {
+        for (name, facts) in self.state.links.iter().filter(|(name, facts)| facts.up && name.starts_with("nd")) {
+            assert!(self.state.hooks.contains(&(Hook::FromContainer, facts.index)), "{name} is up without program");
+            assert!(self.state.entries.contains_key(&RowKey::Link(facts.index)), "{name} is up without its row");
+            for uplink in &self.host.uplinks {
+                assert!(self.state.hooks.contains(&(Hook::ToUplink, uplink.ifindex)), "no guard for {name}");
+            }
+        }
+    }
+
+    fn take(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::LoadPrograms => self.state.loaded = true,
+            Step::UnloadPrograms => self.unload(),
+            Step::SetHostSysctl { path, value } => {
+                let old = self.state.sysctls.insert(path.clone(), value.clone()).expect("there");
+                self.state.remembered.entry(path.clone()).or_insert(old);
+            }
+            Step::RestoreHostSysctls => self.state.sysctls.append(&mut self.state.remembered),
+            Step::SetSysctl { path, value } => {
+                self.state.sysctls.insert(path.clone(), value.clone());
+                // The real one puts the first value back; what is left to remember is no difference any more.
+                self.state.remembered.retain(|remembered, first| remembered != path || first != value);
+            }
+            Step::CreateBridge { name, bridge } => {
+                assert!(!self.state.links.contains_key(name), "{name} twice");
+                let (alias, mac) = (Some(bridge.alias.clone()), bridge.mac);
+                self.add_link(name, LinkFacts { index: 0, alias, mac, mtu: bridge.mtu, up: false, controller: None });
+            }
+            Step::AddAddress { link, address } => {
+                let index = self.link(link)?.index;
+                self.state.addresses.insert((index, *address));
+            }
+            Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
+            Step::SetUp { link } => self.link(link)?.up = true,
+            Step::CreateVeth { name, veth } => self.create_veth(name, veth)?,
+            Step::ConfigureInside { veth } => {
+                assert!(self.state.insides.values().any(|inside| *inside == veth.inside), "nothing to configure");
+            }
+            Step::JoinBridge { link, bridge } => {
+                let bridge = self.link(bridge)?.index;
+                self.link(link)?.controller = Some(bridge);
+            }
+            Step::RemoveVeth { link } => {
+                let number = self.state.links.get(link).map(|facts| facts.index);
+                self.delete_link(link);
+                self.state.hooks.retain(|(_, hooked)| Some(*hooked) != number);
+                self.state.entries.retain(|key, _| Some(*key) != number.map(RowKey::Link));
+            }
+            Step::DeleteLink { link } => self.delete_link(link),
+            Step::AttachHook { hook, link } => {
+                let key = self.hook(*hook, &Device::Named(link.clone()))?;
+                self.state.hooks.insert(key);
+            }
+            Step::DetachHook { hook, link } => {
+                let key = self.hook(*hook, link)?;
+                self.state.hooks.remove(&key);
+            }
+            Step::Put(row) => {
+                let entry = self.entry(row)?;
+                self.state.entries.insert(RowKey::of(&entry), entry);
+            }
+            Step::Delete(row) => {
+                let entry = self.entry(row)?;
+                self.state.entries.remove(&RowKey::of(&entry));
+            }
+            Step::ReserveBinds => self.state.binds = true,
+            Step::ReleaseBinds => self.state.binds = false,
+            Step::EndFlows { address } => {
+                self.state.ended.insert(*address);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl World for Fake {
+    async fn observe(&mut self, scope: Scope<'_>) -> Result<Observed, Error> {
+        let state = self.state.clone();
+        let mut observed = Observed {
+            loaded: state.loaded,
+            links: state.links,
+            addresses: state.addresses,
+            sysctls: state.sysctls,
+            hooks: state.hooks,
+            entries: state.entries,
+            binds: state.binds,
+            whole: true,
+            host: self.host.clone(),
+        };
+        let Scope::Of(desired) = scope else { return Ok(observed) };
+        let bridges = desired.veths.values().map(|veth| &veth.bridge);
+        let names: BTreeSet<&String> = desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).collect();
+        observed.links.retain(|name, _| names.contains(name));
+        let hooked: Vec<_> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
+        observed.hooks.retain(|(_, number)| hooked.contains(number));
+        let number = |link: &str| Some(self.state.links.get(link).map_or(0, |facts| facts.index));
+        let keys: BTreeSet<RowKey> =
+            desired.rows.iter().filter_map(|row| row.entry(number)).map(|entry| RowKey::of(&entry)).collect();
+        observed.entries.retain(|key, _| keys.contains(key));
+        observed.whole = false;
+        observed.host = Host::default();
+        Ok(observed)
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), Error> {
+        let number = self.taken;
+        self.taken += 1;
+        let failing = self.fail_at.is_some_and(|at| number == at || (self.crash && number > at));
+        if failing {
+            return Err(Error::Unsupported(format!("step {number}")));
+        }
+        self.take(step)?;
+        self.check_safety();
+        Ok(())
+    }
+}

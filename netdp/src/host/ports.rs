@@ -1,0 +1,185 @@
+//! Ports of the host: whether another program's socket holds one, and which ones may be given at random.
+
+use std::{
+    fmt, fs, io,
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    os::fd::AsRawFd,
+};
+
+use nix::{
+    errno::Errno,
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::ReuseAddr,
+    },
+};
+
+/// What Docker falls back to when the kernel does not tell its range.
+const FALLBACK: RangeInclusive<u16> = 49153..=65535;
+
+/// Transport protocols that have ports here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP
+    Tcp,
+    /// UDP
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A socket holds it.
+    #[error("Bind for {0} failed: port is already allocated")]
+    InUse(SocketAddr),
+    /// The address is not one of this host's.
+    #[error("cannot publish on {0}: {ip} is not an address of this host; see `ip address`", ip = .0.ip())]
+    NotLocal(SocketAddr),
+    /// Something else.
+    #[error("cannot try port {address}/{transport}: {}", cause.desc())]
+    Other {
+        /// What was tried.
+        address: SocketAddr,
+        /// For which protocol.
+        transport: Transport,
+        /// What the kernel said.
+        cause: Errno,
+    },
+}
+
+/// Tries whether a port is free in the calling thread's namespace, by taking it for a moment. Nothing can
+/// connect to it meanwhile, as nobody listens.
+pub fn try_bind(transport: Transport, address: IpAddr, port: u16) -> Result<(), Error> {
+    let address = SocketAddr::new(address, port);
+    bind_once(transport, address).map_err(|cause| match cause {
+        Errno::EADDRINUSE => Error::InUse(address),
+        Errno::EADDRNOTAVAIL => Error::NotLocal(address),
+        cause => Error::Other { address, transport, cause },
+    })
+}
+
+fn bind_once(transport: Transport, address: SocketAddr) -> Result<(), Errno> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let kind = match transport {
+        Transport::Tcp => SockType::Stream,
+        Transport::Udp => SockType::Datagram,
+    };
+    let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    // A TCP connection that has ended and lingers (TIME_WAIT) is no reason to refuse, and for TCP a
+    // listener still is. For UDP the option would let us share the port with another program that set it
+    // too.
+    if transport == Transport::Tcp {
+        setsockopt(&socket, ReuseAddr, &true)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(address))
+}
+
+/// Ports that may be given to who asks for any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RandomPorts {
+    range: RangeInclusive<u16>,
+    reserved: Vec<RangeInclusive<u16>>,
+}
+
+impl RandomPorts {
+    /// As the calling thread's namespace has them: `ip_local_port_range` without `ip_local_reserved_ports`.
+    pub fn here() -> io::Result<Self> {
+        let read = |name: &str| match fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+            result => result,
+        };
+        Ok(Self::parse(&read("ip_local_port_range")?, &read("ip_local_reserved_ports")?))
+    }
+
+    /// From the words of the two files: `32768\t60999` and `8080,9000-9010`.
+    fn parse(range: &str, reserved: &str) -> Self {
+        let mut bounds = range.split_whitespace().map_while(|word| word.parse().ok());
+        let range = match (bounds.next(), bounds.next()) {
+            (Some(first), Some(last)) if first <= last => first..=last,
+            _ => FALLBACK,
+        };
+        Self { range, reserved: reserved.trim().split(',').filter_map(ports).collect() }
+    }
+
+    /// Tells whether `port` may be given.
+    pub fn contains(&self, port: u16) -> bool {
+        self.range.contains(&port) && !self.reserved.iter().any(|range| range.contains(&port))
+    }
+
+    /// Every port that may be given, once, beginning behind `last` (the one given before) and going round.
+    pub fn after(&self, last: u16) -> impl Iterator<Item = u16> {
+        let (low, high) = (*self.range.start(), *self.range.end());
+        let behind = (u32::from(last) + 1).max(u32::from(low));
+        let head = low..=high;
+        let tail = head.clone();
+        let tail = tail.filter(move |port| u32::from(*port) >= behind);
+        let head = head.filter(move |port| u32::from(*port) < behind);
+        tail.chain(head).filter(|port| self.contains(*port))
+    }
+}
+
+fn ports(word: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = word.split_once('-').unwrap_or((word, word));
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+
+    use super::*;
+
+    const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    #[test]
+    fn a_listener_holds_its_port() {
+        let listener = TcpListener::bind((LOOPBACK, 0)).expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        let error = try_bind(Transport::Tcp, LOOPBACK, port).expect_err("held");
+        assert_eq!(error.to_string(), format!("Bind for 127.0.0.1:{port} failed: port is already allocated"));
+        let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        assert!(matches!(try_bind(Transport::Tcp, any, port), Err(Error::InUse(_))));
+        drop(listener);
+        try_bind(Transport::Tcp, LOOPBACK, port).expect("free again");
+        try_bind(Transport::Tcp, LOOPBACK, port).expect("and still");
+    }
+
+    #[test]
+    fn a_datagram_socket_holds_its_port() {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).expect("a socket");
+        let port = socket.local_addr().expect("its address").port();
+        assert!(matches!(try_bind(Transport::Udp, LOOPBACK, port), Err(Error::InUse(_))));
+    }
+
+    #[test]
+    fn a_foreign_address_is_not_called_taken() {
+        let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let error = try_bind(Transport::Tcp, foreign, 8080).expect_err("foreign");
+        assert!(matches!(error, Error::NotLocal(_)), "{error}");
+    }
+
+    #[test]
+    fn reserved_ports_are_left_out() {
+        let ports = RandomPorts::parse("100\t105\n", "101,103-104\n");
+        assert_eq!(ports.after(0).collect::<Vec<_>>(), [100, 102, 105]);
+        assert_eq!(ports.after(100).collect::<Vec<_>>(), [102, 105, 100]);
+        assert_eq!(ports.after(105).collect::<Vec<_>>(), [100, 102, 105]);
+        assert_eq!(ports.after(65535).collect::<Vec<_>>(), [100, 102, 105]);
+    }
+
+    #[test]
+    fn an_unreadable_range_is_dockers() {
+        for range in ["", "garbage", "9 8", "1"] {
+            assert_eq!(RandomPorts::parse(range, "\n").range, FALLBACK, "{range:?}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! One host instance: its directories, its database and its kernel together, as commands use them.
+//!
+//! A command that changes something holds the instance's lock from its first look to its last step. While steps are taken
+//! a mark lies in the run directory; when a command finds one, an earlier command was killed half way, and everything is
+//! brought in line with the database first. The mark lives as long as the kernel's state: both end with the boot.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::Error;
+use crate::desired::{Desired, veth_alias};
+use crate::host::lock;
+use crate::model::{Attachment, Endpoint, Network};
+use crate::names;
+use crate::plan::{Observed, plan, removal};
+use crate::reconcile::{self, Applied};
+use crate::store::Store;
+use crate::world::{Kernel, Scope, World, open_netns};
+
+/// Where an instance keeps its things.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// What lives as long as the datapath.
+    pub run_dir: PathBuf,
+    /// The database.
+    pub state_dir: PathBuf,
+}
+
+impl Place {
+    /// Names of the uplinks that the operator gave to the last `up`.
+    pub fn named_uplinks(&self) -> Result<Vec<String>, Error> {
+        match fs::read_to_string(self.uplinks_file()) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(Error::io("read the names of the uplinks")(error)),
+        }
+    }
+
+    /// Remembers them for the commands to come.
+    pub fn remember_uplinks(&self, names: &[String]) -> Result<(), Error> {
+        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        fs::write(self.uplinks_file(), lines).map_err(Error::io("write the names of the uplinks"))
+    }
+
+    /// Forgets what belongs to a datapath that is no more. The lock files stay: whoever waits for one holds it open.
+    pub fn forget(&self) {
+        for file in [self.uplinks_file(), self.mark_file()] {
+            // What was never written need not be removed.
+            let _ = fs::remove_file(file);
+        }
+    }
+
+    fn uplinks_file(&self) -> PathBuf {
+        self.run_dir.join("uplinks")
+    }
+
+    fn mark_file(&self) -> PathBuf {
+        self.run_dir.join("unfinished")
+    }
+}
+
+/// The right to change an instance, and what is needed for it.
+#[derive(Debug)]
+pub struct Session {
+    /// Where it keeps its things.
+    pub place: Place,
+    /// What was asked for.
+    pub store: Store,
+    /// What is.
+    pub kernel: Kernel,
+    _guard: lock::Guard,
+}
+
+impl Session {
+    /// Waits for the lock and repairs what a killed command left.
+    pub async fn begin(place: &Place) -> Result<Self, Error> {
+        let session = Self::begin_as_found(place, place.named_uplinks()?).await?;
+        session.repaired().await
+    }
+
+    /// Waits for the lock, with uplinks that may be other ones from now on.
+    pub async fn begin_as_found(place: &Place, uplinks: Vec<String>) -> Result<Self, Error> {
+        make_directory(&place.run_dir)?;
+        let guard = lock::change(&place.run_dir).await?;
+        let store = Store::open(&place.state_dir)?;
+        let kernel = Kernel::here(&place.run_dir, uplinks)?;
+        Ok(Self { place: place.clone(), store, kernel, _guard: guard })
+    }
+
+    async fn repaired(mut self) -> Result<Self, Error> {
+        if self.kernel.is_up() && self.place.mark_file().exists() {
+            tracing::warn!("an earlier command was cut short; putting things right first");
+            sync(&self.store, &mut self.kernel).await?.keep();
+            self.unmark()?;
+        }
+        Ok(self)
+    }
+
+    /// Puts the mark down, before the first step.
+    pub fn mark(&self) -> Result<(), Error> {
+        fs::write(self.place.mark_file(), "").map_err(Error::io("write to the run directory"))
+    }
+
+    /// Takes the mark away, after the last step or its undoing.
+    pub fn unmark(&self) -> Result<(), Error> {
+        match fs::remove_file(self.place.mark_file()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove a file of the run directory")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Brings the kernel in line with the database. What an endpoint lacks is made afterwards, one endpoint after the other: one
+/// whose container is in an unexpected state must not keep the rest from being served.
+pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Error> {
+    let (networks, endpoints) = (store.networks()?, store.endpoints()?);
+    let observed = world.observe(Scope::Everything).await?;
+    let mut desired = Desired::default();
+    desired.add_host(&observed.host);
+    networks.iter().for_each(|network| desired.add_network(network));
+    let mut missing = Vec::new();
+    for endpoint in &endpoints {
+        for part in parts(endpoint, &networks) {
+            if part.is_there(&observed) { part.add_to(&mut desired) } else { missing.push(part) }
+        }
+    }
+    let mut applied = reconcile::apply(world, &plan(&desired, &observed)?).await?;
+    for part in missing {
+        applied.extend(restore(world, &part).await);
+    }
+    Ok(applied)
+}
+
+async fn restore<W: World>(world: &mut W, part: &Part<'_>) -> Applied {
+    let name = &part.endpoint.name;
+    if open_netns(&part.endpoint.netns).is_err() {
+        tracing::info!(endpoint = %name, "its network namespace is gone");
+        return Applied::default();
+    }
+    bring_up(world, &part.desired()).await.unwrap_or_else(|error| {
+        tracing::warn!(endpoint = %name, "cannot be attached again: {error}");
+        Applied::default()
+    })
+}
+
+/// Makes a part true, looking only at what it is about.
+pub async fn bring_up<W: World>(world: &mut W, part: &Desired) -> Result<Applied, Error> {
+    let observed = world.observe(Scope::Of(part)).await?;
+    reconcile::apply(world, &plan(part, &observed)?).await
+}
+
+/// Takes a part away, looking only at what it is about.
+pub async fn take_down<W: World>(world: &mut W, part: &Desired) -> Result<(), Error> {
+    let observed = world.observe(Scope::Of(part)).await?;
+    reconcile::remove(world, &removal(part, &observed)).await
+}
+
+/// One interface of an endpoint with its network.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    network: &'a Network,
+    endpoint: &'a Endpoint,
+    attachment: &'a Attachment,
+}
+
+impl<'a> Part<'a> {
+    /// Of these three, which belong together.
+    pub fn new(
+        network: &'a Network,
+        endpoint: &'a Endpoint,
+        attachment: &'a Attachment,
+    ) -> Self {
+        Self { network, endpoint, attachment }
+    }
+
+    fn is_there(&self, observed: &Observed) -> bool {
+        let bridge = self.network.bridge().map_or("", |bridge| bridge.device.as_str());
+        observed.has_veth(&self.attachment.veth(), &veth_alias(self.attachment), bridge)
+    }
+
+    fn add_to(&self, desired: &mut Desired) {
+        desired.add_attachment(self.network, self.endpoint, self.attachment);
+    }
+
+    /// With its network, as something to bring up.
+    pub fn desired(&self) -> Desired {
+        let mut desired = Desired::default();
+        desired.add_network(self.network);
+        self.add_to(&mut desired);
+        desired
+    }
+
+    /// Without its network, as something to take down.
+    pub fn alone(&self) -> Desired {
+        let mut desired = Desired::default();
+        self.add_to(&mut desired);
+        desired
+    }
+}
+
+/// All interfaces of an endpoint.
+pub fn parts<'a>(endpoint: &'a Endpoint, networks: &'a [Network]) -> Vec<Part<'a>> {
+    let part = |attachment: &'a Attachment| {
+        let network = networks.iter().find(|network| network.number == attachment.network)?;
+        Some(Part { network, endpoint, attachment })
+    };
+    endpoint.attachments.iter().filter_map(part).collect()
+}
+
+/// What reading commands read; without a database there is nothing to read.
+pub fn read(place: &Place) -> Result<(Vec<Network>, Vec<Endpoint>), Error> {
+    match Store::read(&place.state_dir)? {
+        Some(store) => Ok((store.networks()?, store.endpoints()?)),
+        None => Ok((Vec::new(), Vec::new())),
+    }
+}
+
+/// The network that a word means.
+pub fn find_network<'a>(networks: &'a [Network], word: &str) -> Result<&'a Network, Error> {
+    Ok(names::resolve("network", word, networks, |network| (network.name.as_str(), network.id.as_str()))?)
+}
+
+/// The endpoint that a word means.
+pub fn find_endpoint<'a>(endpoints: &'a [Endpoint], word: &str) -> Result<&'a Endpoint, Error> {
+    Ok(names::resolve("endpoint", word, endpoints, |endpoint| (endpoint.name.as_str(), endpoint.id.as_str()))?)
+}
+
+/// `running`, or `gone` when the network namespace that it was attached in does not exist any more.
+///
+/// The path alone does not say it: a container that was started by `--pid` may live on without the process.
+pub fn state(endpoint: &Endpoint, links: &BTreeSet<String>) -> &'static str {
+    let linked = endpoint.attachments.iter().any(|attachment| links.contains(&attachment.veth()));
+    if linked || open_netns(&endpoint.netns).is_ok() { "running" } else { "gone" }
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn make_directory(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(Error::io(format!("create the run directory {}", path.display())))
+}

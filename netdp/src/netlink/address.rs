@@ -1,0 +1,91 @@
+//! Addresses of interfaces.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::IpNet;
+use rtnetlink::{
+    AddressMessageBuilder,
+    packet_route::{
+        RouteNetlinkMessage,
+        address::{AddressAttribute, AddressMessage, AddressScope},
+    },
+};
+
+use super::{CREATE, Error, Netlink, Request};
+
+/// One address of one interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Address {
+    /// The interface's number.
+    pub index: u32,
+    /// The address itself, host bits included, with the length of its subnet's prefix.
+    pub net: IpNet,
+    /// Valid beyond the link (scope `global`), unlike 127.0.0.1 or 169.254.1.1.
+    pub global: bool,
+}
+
+impl Netlink {
+    /// Every address of the namespace, IPv4 and IPv6.
+    pub async fn addresses(&self) -> Result<Vec<Address>, Error> {
+        let what = Request { operation: "list", object: "addresses" };
+        let message = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        Ok(self.dump(what, message).await?.iter().filter_map(address_in).collect())
+    }
+
+    /// Gives the interface `index` an address. The kernel adds the route to its subnet.
+    pub async fn add_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
+        let object = format!("{net} to interface number {index}");
+        let what = Request { operation: "add address", object: &object };
+        let message = match net {
+            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+        };
+        self.execute(what, RouteNetlinkMessage::NewAddress(message), CREATE).await
+    }
+}
+
+fn address_in(answer: &RouteNetlinkMessage) -> Option<Address> {
+    let RouteNetlinkMessage::NewAddress(message) = answer else {
+        return None;
+    };
+    let net = IpNet::new(own_address(message)?, message.header.prefix_len).ok()?;
+    Some(Address { index: message.header.index, net, global: message.header.scope == AddressScope::Universe })
+}
+
+/// On a point-to-point link `Address` is the other side, and `Local` is ours; IPv6 has only the former.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let mut address = None;
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(local) => return Some(*local),
+            AddressAttribute::Address(other) => address = Some(*other),
+            _ => {}
+        }
+    }
+    address
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_end_of_a_point_to_point_address_is_taken() {
+        let mut message = AddressMessage::default();
+        message.header.index = 7;
+        message.header.prefix_len = 32;
+        message.attributes = vec![
+            AddressAttribute::Address(Ipv4Addr::new(10, 0, 0, 1).into()),
+            AddressAttribute::Local(Ipv4Addr::new(10, 0, 0, 2).into()),
+        ];
+        let address = address_in(&RouteNetlinkMessage::NewAddress(message)).expect("an address");
+        assert_eq!(address.net, "10.0.0.2/32".parse::<IpNet>().expect("a prefix"));
+        assert_eq!((address.index, address.global), (7, true));
+    }
+}

@@ -1,0 +1,184 @@
+//! IPv4 routes.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use rtnetlink::{
+    RouteMessageBuilder,
+    packet_route::{
+        RouteNetlinkMessage,
+        route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType, RouteVia},
+    },
+};
+
+use super::{CREATE, Error, Netlink, Request};
+
+/// The table that `ip route` shows.
+pub const MAIN_TABLE: u32 = 254;
+
+/// What a route does with a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RouteKind {
+    /// Sends it on.
+    Unicast,
+    /// Delivers it to this host.
+    Local,
+    /// Delivers it to this host and to the link.
+    Broadcast,
+    /// Something else, for example refuses it.
+    Other,
+}
+
+/// One way to one destination; a route with several next hops is several of these.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// The destination; 0.0.0.0/0 for a default route.
+    pub dst: IpNet,
+    /// The next router, if the destination is not on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// Number of the interface that packets leave by; 0 where none does.
+    pub oif: u32,
+    /// The source address that this host prefers on that way.
+    pub pref_src: Option<IpAddr>,
+    /// The lowest wins.
+    pub metric: u32,
+    /// The routing table.
+    pub table: u32,
+    /// What becomes of the packet.
+    pub kind: RouteKind,
+}
+
+impl Netlink {
+    /// Every IPv4 route of every table.
+    pub async fn routes(&self) -> Result<Vec<Route>, Error> {
+        let what = Request { operation: "list", object: "routes" };
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().build();
+        let answers = self.dump(what, RouteNetlinkMessage::GetRoute(message)).await?;
+        Ok(answers.iter().flat_map(routes_in).collect())
+    }
+
+    /// Adds the default route through `gateway`, which has to be in a subnet of the interface `oif`.
+    pub async fn add_default_route(&self, gateway: Ipv4Addr, oif: u32) -> Result<(), Error> {
+        let object = format!("via {gateway} on interface number {oif}");
+        let what = Request { operation: "add default route", object: &object };
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(oif).build();
+        self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await
+    }
+}
+
+fn routes_in(answer: &RouteNetlinkMessage) -> Vec<Route> {
+    let RouteNetlinkMessage::NewRoute(message) = answer else {
+        return Vec::new();
+    };
+    let mut route = Route {
+        dst: IpNet::V4(Ipv4Net::default()),
+        gateway: None,
+        oif: 0,
+        pref_src: None,
+        metric: 0,
+        table: u32::from(message.header.table),
+        kind: kind_of(message.header.kind),
+    };
+    route.read(message);
+    let hops = message.attributes.iter().find_map(next_hops).unwrap_or_default();
+    if hops.is_empty() {
+        return vec![route];
+    }
+    hops.iter().map(|hop| route.by(hop)).collect()
+}
+
+fn next_hops(attribute: &RouteAttribute) -> Option<&[RouteNextHop]> {
+    match attribute {
+        RouteAttribute::MultiPath(hops) => Some(hops),
+        _ => None,
+    }
+}
+
+fn kind_of(kind: RouteType) -> RouteKind {
+    match kind {
+        RouteType::Unicast => RouteKind::Unicast,
+        RouteType::Local => RouteKind::Local,
+        RouteType::Broadcast => RouteKind::Broadcast,
+        _ => RouteKind::Other,
+    }
+}
+
+impl Route {
+    fn read(&mut self, message: &RouteMessage) {
+        for attribute in &message.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(dst)) => {
+                    let prefix_len = message.header.destination_prefix_length;
+                    self.dst = Ipv4Net::new(*dst, prefix_len).unwrap_or_default().into();
+                }
+                RouteAttribute::PrefSource(RouteAddress::Inet(source)) => {
+                    self.pref_src = Some((*source).into());
+                }
+                RouteAttribute::Priority(metric) => self.metric = *metric,
+                RouteAttribute::Table(table) => self.table = *table,
+                _ => self.read_hop(attribute),
+            }
+        }
+    }
+
+    fn read_hop(&mut self, attribute: &RouteAttribute) {
+        match attribute {
+            RouteAttribute::Oif(index) => self.oif = *index,
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway))
+            | RouteAttribute::Via(RouteVia::Inet(gateway)) => self.gateway = Some((*gateway).into()),
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => self.gateway = Some((*gateway).into()),
+            _ => {}
+        }
+    }
+
+    fn by(&self, hop: &RouteNextHop) -> Self {
+        let mut route = Self { oif: hop.interface_index, ..self.clone() };
+        for attribute in &hop.attributes {
+            route.read_hop(attribute);
+        }
+        route
+    }
+
+    /// Leads everywhere that no other route leads to.
+    pub fn is_default(&self) -> bool {
+        self.dst.prefix_len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inet(last: u8) -> RouteAddress {
+        RouteAddress::Inet(Ipv4Addr::new(10, 0, 0, last))
+    }
+
+    #[test]
+    fn every_next_hop_is_a_route() {
+        let mut message = RouteMessageBuilder::<Ipv4Addr>::new().priority(5).build();
+        let hop = |index, gateway| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop.attributes = vec![RouteAttribute::Gateway(inet(gateway))];
+            hop
+        };
+        message.attributes.push(RouteAttribute::MultiPath(vec![hop(2, 1), hop(3, 2)]));
+        let routes = routes_in(&RouteNetlinkMessage::NewRoute(message));
+        let ways: Vec<_> = routes.iter().map(|route| (route.oif, route.gateway, route.metric)).collect();
+        let gateway = |last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
+        assert_eq!(ways, [(2, gateway(1), 5), (3, gateway(2), 5)]);
+        assert!(routes.iter().all(Route::is_default));
+    }
+
+    #[test]
+    fn a_table_beyond_255_is_read_from_its_attribute() {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(Ipv4Addr::new(10, 1, 0, 0), 16)
+            .table_id(1000)
+            .build();
+        let routes = routes_in(&RouteNetlinkMessage::NewRoute(message));
+        let [route] = routes.as_slice() else { panic!("one route, not {routes:?}") };
+        assert_eq!((route.table, route.dst.to_string().as_str()), (1000, "10.1.0.0/16"));
+        assert!(!route.is_default());
+    }
+}

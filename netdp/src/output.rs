@@ -1,0 +1,189 @@
+//! How results look: aligned tables for people, one JSON document for programs. Keys of documents are Docker's where Docker
+//! has the thing.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use comfy_table::presets;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::{Map, Value, json};
+
+use crate::model::{Attachment, Bridge, Endpoint, Network, PublishedPort};
+
+/// Digits of an id in a table.
+pub const SHORT: usize = 12;
+
+/// Prints one JSON document and ends the line.
+pub fn document(out: &mut impl Write, value: &Value) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
+}
+
+/// Prints rows below their headings, in columns without lines: good to read, and good for `awk`.
+pub fn table(out: &mut impl Write, headings: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.to_vec());
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// A moment in seconds since 1970 as RFC 3339 writes it, in UTC.
+pub fn timestamp(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of a number of days since 1970, by counting in eras of 400 years that begin on 1 March, so that the
+/// leap day comes last.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// A network as Docker's `network inspect` prints it.
+pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
+    let containers: Map<String, Value> = endpoints
+        .iter()
+        .flat_map(|endpoint| endpoint.attachments.iter().map(move |attachment| (endpoint, attachment)))
+        .filter(|(_, attachment)| attachment.network == network.number)
+        .map(|(endpoint, attachment)| (endpoint.id.to_string(), member(network, endpoint, attachment)))
+        .collect();
+    let bridge = network.bridge();
+    json!({
+        "Name": network.name,
+        "Id": network.id,
+        "Created": timestamp(network.created),
+        "Scope": "local",
+        "Driver": network.driver.name(),
+        "EnableIPv4": true,
+        "EnableIPv6": false,
+        "IPAM": { "Driver": "default", "Options": {}, "Config": bridge.map_or_else(|| json!([]), ipam) },
+        "Internal": bridge.is_some_and(|bridge| bridge.internal),
+        "Containers": containers,
+        "Options": network.options,
+        "Labels": network.labels,
+    })
+}
+
+fn ipam(bridge: &Bridge) -> Value {
+    let pool = &bridge.pool;
+    let mut config = Map::new();
+    config.insert("Subnet".to_owned(), json!(pool.subnet));
+    if let Some(range) = pool.range {
+        config.insert("IPRange".to_owned(), json!(range));
+    }
+    config.insert("Gateway".to_owned(), json!(pool.gateway));
+    if !pool.reserved.is_empty() {
+        config.insert("AuxiliaryAddresses".to_owned(), json!(pool.reserved));
+    }
+    json!([config])
+}
+
+fn member(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Value {
+    json!({
+        "Name": endpoint.name,
+        "EndpointID": attachment.id,
+        "MacAddress": attachment.mac,
+        "IPv4Address": format!("{}/{}", attachment.address, prefix_len(network)),
+        "IPv6Address": "",
+    })
+}
+
+fn prefix_len(network: &Network) -> u8 {
+    network.bridge().map_or(32, |bridge| bridge.pool.subnet.prefix_len())
+}
+
+/// An endpoint in the form of Docker's `inspect`, with the keys that are about networks. `state` is `running` or `gone`.
+pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value {
+    let joined: Map<String, Value> = endpoint
+        .attachments
+        .iter()
+        .filter_map(|attachment| {
+            let network = networks.iter().find(|network| network.number == attachment.network)?;
+            Some((network.name.to_string(), joined(network, attachment)))
+        })
+        .collect();
+    json!({
+        "Id": endpoint.id,
+        "Name": endpoint.name,
+        "Created": timestamp(endpoint.created),
+        "State": { "Status": state },
+        "NetworkSettings": {
+            "SandboxKey": endpoint.netns.path,
+            "Ports": ports(endpoint),
+            "Networks": joined,
+        },
+    })
+}
+
+fn joined(network: &Network, attachment: &Attachment) -> Value {
+    let gateway = network.bridge().filter(|bridge| !bridge.internal).map(|bridge| bridge.pool.gateway);
+    json!({
+        "NetworkID": network.id,
+        "EndpointID": attachment.id,
+        "Gateway": gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        "IPAddress": attachment.address,
+        "IPPrefixLen": prefix_len(network),
+        "MacAddress": attachment.mac,
+        "InterfaceName": attachment.ifname,
+        "HostInterfaceName": attachment.veth(),
+    })
+}
+
+/// Published ports in Docker's form: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`.
+pub fn ports(endpoint: &Endpoint) -> Value {
+    let mut ports: BTreeMap<(u16, String), Vec<Value>> = BTreeMap::new();
+    for port in endpoint.attachments.iter().flat_map(|attachment| &attachment.ports) {
+        let binding = json!({ "HostIp": port.host_address, "HostPort": port.host_port.to_string() });
+        ports.entry((port.container_port, port.protocol.to_string())).or_default().push(binding);
+    }
+    let named = ports.into_iter().map(|((port, protocol), bindings)| (format!("{port}/{protocol}"), json!(bindings)));
+    Value::Object(named.collect())
+}
+
+/// A published port as Docker's `ps` prints it: `0.0.0.0:8080->80/tcp`.
+pub fn port(port: &PublishedPort) -> String {
+    format!("{}:{}->{}/{}", port.host_address, port.host_port, port.container_port, port.protocol)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_written_as_rfc_3339() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_799, "2000-02-29T23:59:59Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(timestamp(seconds), text);
+        }
+    }
+
+    #[test]
+    fn columns_are_aligned_and_lines_have_no_tail() {
+        let mut out = Vec::new();
+        let rows = vec![vec!["a".to_owned(), "long one".to_owned()], vec!["bbbb".to_owned(), String::new()]];
+        table(&mut out, &["ONE", "TWO"], rows).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "ONE    TWO\na      long one\nbbbb\n");
+    }
+}

@@ -1,0 +1,491 @@
+//! What is to be done, worked out from what should be and what is. Pure: nothing is read or changed here.
+//!
+//! The order of the steps is what keeps containers safe at any point at which a run may end:
+//!
+//! - What nobody wants goes first: ports, then endpoints, then links, and the programs that watched over a link after it.
+//! - A network's subnet is known to the guard of the uplinks, and the guard is attached, before the bridge exists.
+//! - A veth's end on the host has its program before it comes up, and comes up last: one that is down was left
+//!   unfinished and is made anew.
+//! - An endpoint is reachable when it is finished, and its ports after that.
+//!
+//! What is made has an inverse. What is removed has none, as it belongs to nobody, and neither has the repair of a link of
+//! ours that somebody changed: both are nearer to what should be, whatever fails afterwards.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::datapath::{Entry, Hook};
+use crate::desired::{BridgeLink, Desired, Row, RowKey, Veth};
+use crate::model::{Host, Mac};
+
+/// One thing to do, small enough to be done or not done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Step {
+    /// Mount the file system for the pins, load the programs and maps and pin them.
+    LoadPrograms,
+    /// The contrary, with everything that is pinned.
+    UnloadPrograms,
+    /// Set a setting of the host, remembering what it was.
+    SetHostSysctl {
+        /// Path under `/proc/sys`.
+        path: String,
+        /// The new value.
+        value: String,
+    },
+    /// Give all remembered settings of the host their first values.
+    RestoreHostSysctls,
+    /// Set a setting of an interface of ours.
+    SetSysctl {
+        /// Path under `/proc/sys`.
+        path: String,
+        /// The new value.
+        value: String,
+    },
+    /// Make a bridge, down.
+    CreateBridge {
+        /// Its name.
+        name: String,
+        /// What it is like.
+        bridge: BridgeLink,
+    },
+    /// Give an interface an address.
+    AddAddress {
+        /// The interface.
+        link: String,
+        /// Address and length of the prefix.
+        address: Ipv4Net,
+    },
+    /// Set an interface's MTU.
+    SetMtu {
+        /// The interface.
+        link: String,
+        /// Bytes.
+        mtu: u32,
+    },
+    /// Bring an interface up.
+    SetUp {
+        /// The interface.
+        link: String,
+    },
+    /// Make a veth pair, both ends down.
+    CreateVeth {
+        /// Name of the end on the host.
+        name: String,
+        /// What it is like.
+        veth: Veth,
+    },
+    /// Give the end in the container its address and route, and bring it up.
+    ConfigureInside {
+        /// The pair.
+        veth: Veth,
+    },
+    /// Make an interface a port of a bridge.
+    JoinBridge {
+        /// The interface.
+        link: String,
+        /// The bridge.
+        bridge: String,
+    },
+    /// Remove a veth pair, then the program and the row of its end on the host: in this order nothing that the container
+    /// sends meanwhile goes unwatched.
+    RemoveVeth {
+        /// Name of the end on the host.
+        link: String,
+    },
+    /// Remove an interface, and of a veth pair both ends.
+    DeleteLink {
+        /// The interface.
+        link: String,
+    },
+    /// Attach a program.
+    AttachHook {
+        /// Where.
+        hook: Hook,
+        /// The interface.
+        link: String,
+    },
+    /// Detach a program.
+    DetachHook {
+        /// Where.
+        hook: Hook,
+        /// The interface.
+        link: Device,
+    },
+    /// Write a row of a map.
+    Put(Row),
+    /// Delete a row of a map.
+    Delete(Row),
+    /// Keep published ports from the host's other programs.
+    ReserveBinds,
+    /// The contrary.
+    ReleaseBinds,
+    /// End all flows from or to an address.
+    EndFlows {
+        /// An address that was a container's.
+        address: Ipv4Addr,
+    },
+}
+
+/// An interface, by whichever of the two is known.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Device {
+    /// By name.
+    Named(String),
+    /// By number: one that has no name any more.
+    Numbered(u32),
+}
+
+/// A step and the one that takes it back, if anything does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// What to do.
+    pub step: Step,
+    /// What makes it undone.
+    pub inverse: Option<Step>,
+}
+
+/// What the kernel has, or the part of it that one command looks at.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Observed {
+    /// The programs are loaded.
+    pub loaded: bool,
+    /// Interfaces by name.
+    pub links: BTreeMap<String, LinkFacts>,
+    /// Addresses by interface.
+    pub addresses: BTreeSet<(u32, Ipv4Net)>,
+    /// Settings by their path under `/proc/sys`.
+    pub sysctls: BTreeMap<String, String>,
+    /// Programs by hook and number of the interface.
+    pub hooks: BTreeSet<(Hook, u32)>,
+    /// Rows of the maps.
+    pub entries: BTreeMap<RowKey, Entry>,
+    /// Published ports are kept from the host's other programs.
+    pub binds: bool,
+    /// Everything was looked at, and not only what one command is about.
+    pub whole: bool,
+    /// The host itself; empty unless everything was looked at.
+    pub host: Host,
+}
+
+/// What is known of an interface.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LinkFacts {
+    /// Its number.
+    pub index: u32,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Whether it is up.
+    pub up: bool,
+    /// Number of the bridge that it is a port of.
+    pub controller: Option<u32>,
+}
+
+impl LinkFacts {
+    /// Whether netdp made it.
+    pub fn ours(&self) -> bool {
+        self.alias.as_deref().is_some_and(|alias| alias.starts_with("netdp:"))
+    }
+}
+
+impl Observed {
+    /// Number of an interface.
+    pub fn number(&self, link: &str) -> Option<u32> {
+        self.links.get(link).map(|facts| facts.index)
+    }
+
+    /// Whether a finished veth pair of that alias is there, as a port of that bridge.
+    pub fn has_veth(&self, name: &str, alias: &str, bridge: &str) -> bool {
+        let Some(facts) = self.links.get(name) else { return false };
+        let joined = facts.controller.is_some() && facts.controller == self.number(bridge);
+        facts.up && joined && facts.alias.as_deref() == Some(alias)
+    }
+}
+
+/// An interface of somebody else's has the name that one of ours should have.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("there is an interface {0} already, and netdp did not make it")]
+pub struct Foreign(pub String);
+
+/// The steps from what is to what should be; none when they agree.
+pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Foreign> {
+    let foreign = |name: &&String| observed.links.get(*name).is_some_and(|facts| !facts.ours());
+    if let Some(name) = desired.bridges.keys().chain(desired.veths.keys()).find(foreign) {
+        return Err(Foreign(name.clone()));
+    }
+    let mut planner = Planner::new(desired, observed);
+    planner.load();
+    planner.find_remade();
+    planner.remove();
+    planner.guard();
+    planner.bridges();
+    planner.veths();
+    planner.reach();
+    Ok(planner.changes)
+}
+
+/// The steps that take away a part of what is there, given what was observed of that part.
+pub fn removal(part: &Desired, observed: &Observed) -> Vec<Change> {
+    let nothing = Desired::default();
+    let mut planner = Planner::new(&nothing, observed);
+    planner.going = part.veths.keys().chain(part.bridges.keys()).cloned().collect();
+    planner.remove();
+    planner.changes
+}
+
+/// The steps that take away everything that netdp made, given that everything was observed.
+pub fn teardown(observed: &Observed) -> Vec<Change> {
+    let nothing = Desired::default();
+    let mut planner = Planner::new(&nothing, observed);
+    planner.remove();
+    planner.push(Step::RestoreHostSysctls, None);
+    planner.push(Step::UnloadPrograms, None);
+    planner.changes
+}
+
+struct Planner<'a> {
+    desired: &'a Desired,
+    observed: &'a Observed,
+    changes: Vec<Change>,
+    /// Links that nobody wants.
+    going: BTreeSet<String>,
+    /// Links that are removed in order to be made anew.
+    remade: BTreeSet<String>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
+        let unwanted = |(name, facts): &(&String, &LinkFacts)| {
+            facts.ours() && !desired.veths.contains_key(*name) && !desired.bridges.contains_key(*name)
+        };
+        // Of a part, the bridge of an endpoint is looked at too, and belongs to others as well.
+        let going = observed.links.iter().filter(|_| observed.whole).filter(unwanted);
+        let going = going.map(|(name, _)| name.clone()).collect();
+        Self { desired, observed, changes: Vec::new(), going, remade: BTreeSet::new() }
+    }
+
+    fn push(&mut self, step: Step, inverse: Option<Step>) {
+        self.changes.push(Change { step, inverse });
+    }
+
+    fn load(&mut self) {
+        if !self.observed.loaded {
+            self.push(Step::LoadPrograms, Some(Step::UnloadPrograms));
+        }
+    }
+
+    /// What is there and not wanted.
+    fn remove(&mut self) {
+        let stale = self.stale_entries();
+        self.delete(&stale, |entry| matches!(entry, Entry::Port(..)));
+        self.delete(&stale, |entry| matches!(entry, Entry::Endpoint(..)));
+        self.remove_links();
+        self.remove_hooks();
+        self.delete(&stale, |entry| !matches!(entry, Entry::Port(..) | Entry::Endpoint(..)));
+        self.end_flows(&stale);
+        if self.observed.whole && self.observed.binds && !self.desired.binds {
+            self.push(Step::ReleaseBinds, None);
+        }
+    }
+
+    /// Ours by its alias, but not as it should be, or left unfinished. Ports go with their bridge.
+    fn find_remade(&mut self) {
+        for (name, bridge) in &self.desired.bridges {
+            let Some(facts) = self.observed.links.get(name) else { continue };
+            if facts.alias.as_ref() != Some(&bridge.alias) || facts.mac != bridge.mac {
+                self.remade.insert(name.clone());
+            }
+        }
+        for (name, veth) in &self.desired.veths {
+            if !self.observed.links.contains_key(name) {
+                continue;
+            }
+            let kept = !self.remade.contains(&veth.bridge);
+            if !(kept && self.observed.has_veth(name, &veth.alias, &veth.bridge)) {
+                self.remade.insert(name.clone());
+            }
+        }
+    }
+
+    fn is_there(&self, link: &str) -> bool {
+        self.observed.links.contains_key(link) && !self.remade.contains(link)
+    }
+
+    fn number(&self, link: &str) -> Option<u32> {
+        self.observed.number(link).filter(|_| !self.remade.contains(link))
+    }
+
+    fn stale_entries(&self) -> Vec<Entry> {
+        let wanted: BTreeSet<RowKey> = self
+            .desired
+            .rows
+            .iter()
+            .filter_map(|row| row.entry(|link| self.number(link)))
+            .map(|entry| RowKey::of(&entry))
+            .collect();
+        let stale = self.observed.entries.iter().filter(|(key, _)| !wanted.contains(key));
+        stale.map(|(_, entry)| entry.clone()).collect()
+    }
+
+    fn delete(&mut self, stale: &[Entry], which: impl Fn(&Entry) -> bool) {
+        for entry in stale.iter().filter(|entry| which(entry)) {
+            self.push(Step::Delete(Row::Plain(entry.clone())), None);
+        }
+    }
+
+    fn remove_hooks(&mut self) {
+        let wanted: BTreeSet<(Hook, u32)> = self
+            .desired
+            .hooks
+            .iter()
+            .filter_map(|(hook, link)| Some((*hook, self.number(link)?)))
+            .collect();
+        for (hook, number) in self.observed.hooks.difference(&wanted) {
+            self.push(Step::DetachHook { hook: *hook, link: Device::Numbered(*number) }, None);
+        }
+    }
+
+    /// Ports before their bridges. A link goes before its program: without it, what a container still sends would meet
+    /// nobody.
+    fn remove_links(&mut self) {
+        let leaving = |(name, facts): &(&String, &LinkFacts)| {
+            facts.ours() && (self.going.contains(*name) || self.remade.contains(*name))
+        };
+        let mut leaving: Vec<_> = self.observed.links.iter().filter(leaving).collect();
+        leaving.sort_by_key(|(_, facts)| facts.controller.is_none());
+        let names: Vec<String> = leaving.into_iter().map(|(name, _)| name.clone()).collect();
+        for link in names {
+            self.push(Step::DeleteLink { link }, None);
+        }
+    }
+
+    fn end_flows(&mut self, stale: &[Entry]) {
+        let wanted: BTreeSet<RowKey> = self.desired.rows.iter().filter_map(endpoint_key).collect();
+        for entry in stale {
+            let Entry::Endpoint(key, _) = entry else { continue };
+            let std::net::IpAddr::V4(address) = key.addr.ip() else { continue };
+            // One whose link is made anew keeps its address and its flows.
+            if !wanted.contains(&RowKey::Endpoint(*key)) {
+                self.push(Step::EndFlows { address }, None);
+            }
+        }
+    }
+
+    /// All that must hold before a container can send: the guard and what it knows.
+    fn guard(&mut self) {
+        for (path, value) in &self.desired.host_sysctls {
+            self.sysctl(path, value, |path, value| Step::SetHostSysctl { path, value });
+        }
+        self.put(|row| matches!(row, Row::Plain(_)));
+        for (hook, link) in self.desired.hooks.iter().filter(|(hook, _)| *hook != Hook::FromContainer) {
+            self.attach(*hook, link);
+        }
+        if self.desired.binds && !self.observed.binds {
+            self.push(Step::ReserveBinds, Some(Step::ReleaseBinds));
+        }
+    }
+
+    fn bridges(&mut self) {
+        for (name, bridge) in &self.desired.bridges {
+            self.bridge(name, bridge);
+        }
+    }
+
+    fn bridge(&mut self, name: &str, bridge: &BridgeLink) {
+        let link = name.to_owned();
+        let facts = self.observed.links.get(name).filter(|_| self.is_there(name));
+        if facts.is_none() {
+            let create = Step::CreateBridge { name: link.clone(), bridge: bridge.clone() };
+            self.push(create, Some(Step::DeleteLink { link: link.clone() }));
+        }
+        if let Some(facts) = facts.filter(|facts| facts.mtu != bridge.mtu) {
+            let inverse = Step::SetMtu { link: link.clone(), mtu: facts.mtu };
+            self.push(Step::SetMtu { link: link.clone(), mtu: bridge.mtu }, Some(inverse));
+        }
+        for (path, value) in &bridge.sysctls {
+            if facts.is_some() {
+                self.sysctl(path, value, |path, value| Step::SetSysctl { path, value });
+            } else {
+                self.push(Step::SetSysctl { path: path.clone(), value: value.clone() }, None);
+            }
+        }
+        let addressed = facts.is_some_and(|facts| self.observed.addresses.contains(&(facts.index, bridge.address)));
+        if !addressed {
+            self.push(Step::AddAddress { link: link.clone(), address: bridge.address }, None);
+        }
+        if !facts.is_some_and(|facts| facts.up) {
+            self.push(Step::SetUp { link }, None);
+        }
+    }
+
+    /// A setting that exists, which those of IPv6 may not.
+    fn sysctl(&mut self, path: &str, value: &str, step: fn(String, String) -> Step) {
+        let old = self.observed.sysctls.get(path).map(String::as_str);
+        let Some(old) = old.filter(|old| *old != value) else { return };
+        let inverse = Step::SetSysctl { path: path.to_owned(), value: old.to_owned() };
+        self.push(step(path.to_owned(), value.to_owned()), Some(inverse));
+    }
+
+    fn veths(&mut self) {
+        for (name, veth) in &self.desired.veths {
+            let link = name.clone();
+            let there = self.is_there(name);
+            if !there {
+                let create = Step::CreateVeth { name: link.clone(), veth: veth.clone() };
+                self.push(create, Some(Step::RemoveVeth { link: link.clone() }));
+            }
+            let mark = self.changes.len();
+            self.put(|row| matches!(row, Row::Link { veth, .. } if veth == name));
+            self.attach(Hook::FromContainer, name);
+            // Taken back together with the pair.
+            self.changes.iter_mut().skip(mark).for_each(|change| change.inverse = None);
+            if !there {
+                self.push(Step::ConfigureInside { veth: veth.clone() }, None);
+                self.push(Step::JoinBridge { link: link.clone(), bridge: veth.bridge.clone() }, None);
+                self.push(Step::SetUp { link }, None);
+            }
+        }
+    }
+
+    fn reach(&mut self) {
+        self.put(|row| matches!(row, Row::Endpoint { .. }));
+        self.put(|row| matches!(row, Row::Port { .. }));
+    }
+
+    fn attach(&mut self, hook: Hook, name: &str) {
+        if self.number(name).is_some_and(|number| self.observed.hooks.contains(&(hook, number))) {
+            return;
+        }
+        let link = name.to_owned();
+        let inverse = Step::DetachHook { hook, link: Device::Named(link.clone()) };
+        self.push(Step::AttachHook { hook, link }, Some(inverse));
+    }
+
+    /// The wanted rows that the maps lack or have with another value.
+    fn put(&mut self, which: impl Fn(&Row) -> bool) {
+        for row in self.desired.rows.iter().filter(|row| which(row)) {
+            let entry = row.entry(|link| self.number(link));
+            let old = entry.as_ref().and_then(|entry| self.observed.entries.get(&RowKey::of(entry)));
+            if old.is_some() && old == entry.as_ref() {
+                continue;
+            }
+            let inverse = match old {
+                Some(old) => Step::Put(Row::Plain(old.clone())),
+                None => Step::Delete(row.clone()),
+            };
+            self.push(Step::Put(row.clone()), Some(inverse));
+        }
+    }
+}
+
+fn endpoint_key(row: &Row) -> Option<RowKey> {
+    match row {
+        Row::Endpoint { key, .. } => Some(RowKey::Endpoint(*key)),
+        Row::Link { .. } | Row::Port { .. } | Row::Plain(_) => None,
+    }
+}

@@ -1,0 +1,342 @@
+//! The `-p` grammar: Docker's short form, and the long form of `key=value` pairs.
+//!
+//! | text | meaning |
+//! |---|---|
+//! | `80`, `:80`, `0:80` | port 80 inside, a free port on the host |
+//! | `8080:80/udp` | port 8080 of the host leads to UDP port 80 inside |
+//! | `1.2.3.4:8080:80`, `1.2.3.4::80`, `[::1]:8080:80` | only on that address of the host |
+//! | `9000-9002:80-82` | three ports, one to one |
+//! | `8000-8010:80` | the first free port of the range |
+//! | `published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8` | the long form |
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use crate::model::Protocol;
+
+/// What one `-p` asks for: one port inside, or several in a row.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PortSpec {
+    /// The text as it was given.
+    pub text: String,
+    /// The ports, in order; never empty.
+    pub ports: Vec<PortRequest>,
+}
+
+/// One port inside and what it wants on the host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PortRequest {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The host's address; none is the network's default.
+    pub host_address: Option<IpAddr>,
+    /// The host's port.
+    pub host_port: HostPort,
+    /// The port inside.
+    pub container_port: u16,
+    /// Only packets from here may use it; none is everybody.
+    pub sources: Option<IpNet>,
+}
+
+/// Which port of the host is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostPort {
+    /// Any free one.
+    Any,
+    /// The first free one from the first to the last, both included.
+    FirstFree(u16, u16),
+}
+
+impl HostPort {
+    /// Exactly this one.
+    pub fn exactly(port: u16) -> Self {
+        Self::FirstFree(port, port)
+    }
+}
+
+/// Why a text is no `-p` spec.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The part behind the last colon is empty.
+    #[error("no port specified: {0}<empty>")]
+    NoPort(String),
+    /// Neither a port nor a range of ports.
+    #[error("invalid port {0:?}: a port is 1 to 65535, a range is two of them with `-` between, the smaller first")]
+    Port(String),
+    /// The host's part is no IP address.
+    #[error("invalid IP address {0:?}")]
+    Address(String),
+    /// The part behind the slash is no protocol.
+    #[error("{0}")]
+    Protocol(String),
+    /// Two ranges of different length.
+    #[error("invalid ranges specified for container and host Ports: {container} and {host}")]
+    Ranges {
+        /// The range inside.
+        container: String,
+        /// The range on the host.
+        host: String,
+    },
+    /// The long form has a key that is not known.
+    #[error("unknown key {0:?}: published, target, protocol, host-ip and from are known")]
+    Key(String),
+    /// The long form has a key twice, or one without value.
+    #[error("{0:?} must be given once and with a value")]
+    Value(String),
+    /// The long form lacks its one necessary key.
+    #[error("target=PORT is missing")]
+    NoTarget,
+    /// `from=` is no network.
+    #[error("invalid network {0:?} in from=: write it as 10.0.0.0/8")]
+    Sources(String),
+}
+
+impl FromStr for PortSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts = if text.contains('=') { Parts::long(text)? } else { Parts::short(text)? };
+        Ok(Self { text: text.to_owned(), ports: parts.requests()? })
+    }
+}
+
+/// A spec taken apart, before its ranges are unrolled.
+#[derive(Default)]
+struct Parts<'a> {
+    protocol: Option<&'a str>,
+    address: Option<&'a str>,
+    host: Option<&'a str>,
+    container: Option<&'a str>,
+    sources: Option<&'a str>,
+}
+
+impl<'a> Parts<'a> {
+    /// `[[ADDRESS:][HOST]:]CONTAINER[/PROTOCOL]`
+    fn short(text: &'a str) -> Result<Self, Error> {
+        let (ports, protocol) = match text.split_once('/') {
+            Some((ports, protocol)) => (ports, Some(protocol)),
+            None => (text, None),
+        };
+        let mut from_the_right = ports.rsplitn(3, ':');
+        let container = from_the_right.next().filter(|part| !part.is_empty());
+        let host = from_the_right.next();
+        let address = from_the_right.next();
+        if container.is_none() {
+            return Err(Error::NoPort(text.to_owned()));
+        }
+        Ok(Self { protocol, address, host, container, sources: None })
+    }
+
+    /// `key=value,key=value`
+    fn long(text: &'a str) -> Result<Self, Error> {
+        let mut parts = Self::default();
+        for pair in text.split(',') {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match key {
+                "published" => &mut parts.host,
+                "target" => &mut parts.container,
+                "protocol" => &mut parts.protocol,
+                "host-ip" => &mut parts.address,
+                "from" => &mut parts.sources,
+                _ => return Err(Error::Key(key.to_owned())),
+            };
+            if value.is_empty() || place.replace(value).is_some() {
+                return Err(Error::Value(key.to_owned()));
+            }
+        }
+        if parts.container.is_none() { Err(Error::NoTarget) } else { Ok(parts) }
+    }
+
+    fn requests(&self) -> Result<Vec<PortRequest>, Error> {
+        let protocol = self.protocol.unwrap_or("tcp").parse().map_err(Error::Protocol)?;
+        let host_address = self.address.map(address).transpose()?.flatten();
+        let sources = self.sources.map(network).transpose()?;
+        let inside = range(self.container.unwrap_or_default())?;
+        let request = |(container_port, host_port)| PortRequest {
+            protocol,
+            host_address,
+            host_port,
+            container_port,
+            sources,
+        };
+        Ok(pairs(inside, outside(self.host)?)?.into_iter().map(request).collect())
+    }
+}
+
+/// The host's side: no part, an empty one and port 0 all mean "any".
+fn outside(host: Option<&str>) -> Result<Option<(u16, u16)>, Error> {
+    match host.unwrap_or_default() {
+        "" | "0" => Ok(None),
+        text => range(text).map(Some),
+    }
+}
+
+/// Each port inside with what it wants on the host.
+fn pairs(inside: (u16, u16), outside: Option<(u16, u16)>) -> Result<Vec<(u16, HostPort)>, Error> {
+    let container = inside.0..=inside.1;
+    let Some((first, last)) = outside else {
+        return Ok(container.map(|port| (port, HostPort::Any)).collect());
+    };
+    if inside.0 == inside.1 {
+        return Ok(vec![(inside.0, HostPort::FirstFree(first, last))]);
+    }
+    if inside.1 - inside.0 != last - first {
+        let show = |(first, last): (u16, u16)| format!("{first}-{last}");
+        return Err(Error::Ranges { container: show(inside), host: show((first, last)) });
+    }
+    Ok(container.zip((first..=last).map(HostPort::exactly)).collect())
+}
+
+fn range(text: &str) -> Result<(u16, u16), Error> {
+    let invalid = || Error::Port(text.to_owned());
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (port(first).ok_or_else(invalid)?, port(last).ok_or_else(invalid)?);
+    if first <= last { Ok((first, last)) } else { Err(invalid()) }
+}
+
+/// One port; `u16::from_str` alone would take `+80`.
+fn port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+/// An address of the host, in brackets or not; an empty one is none.
+fn address(text: &str) -> Result<Option<IpAddr>, Error> {
+    let bare = match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').ok_or_else(|| Error::Address(text.to_owned()))?,
+        None => text,
+    };
+    if bare.is_empty() {
+        return Ok(None);
+    }
+    bare.parse().map(Some).map_err(|_| Error::Address(text.to_owned()))
+}
+
+fn network(text: &str) -> Result<IpNet, Error> {
+    let alone = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| alone()).map_err(|_| Error::Sources(text.to_owned()))
+}
+
+/// Why a request that was understood cannot be served.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Unsupported {
+    /// The datapath moves IPv4 only.
+    #[error("publishing on the IPv6 address {0} is not supported in this version")]
+    Ipv6(IpAddr),
+    /// The datapath translates TCP and UDP only.
+    #[error("publishing an SCTP port is not supported in this version")]
+    Sctp,
+    /// The datapath does not look at a published port's sources.
+    #[error("limiting the sources of a published port (from={0}) is not supported in this version")]
+    Sources(IpNet),
+}
+
+impl PortRequest {
+    /// The host address to publish on, when this version can serve the request.
+    pub fn supported(&self, default: Ipv4Addr) -> Result<Ipv4Addr, Unsupported> {
+        if self.protocol == Protocol::Sctp {
+            return Err(Unsupported::Sctp);
+        }
+        if let Some(sources) = self.sources {
+            return Err(Unsupported::Sources(sources));
+        }
+        match self.host_address {
+            None => Ok(default),
+            Some(IpAddr::V4(address)) => Ok(address),
+            Some(address @ IpAddr::V6(_)) => Err(Unsupported::Ipv6(address)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ports as `ADDRESS HOST->INSIDE/PROTOCOL`, `*` for any.
+    fn read(text: &str) -> Result<Vec<String>, Error> {
+        let show = |request: &PortRequest| {
+            let address = request.host_address.map_or("*".to_owned(), |address| address.to_string());
+            let host = match request.host_port {
+                HostPort::Any => "*".to_owned(),
+                HostPort::FirstFree(first, last) if first == last => first.to_string(),
+                HostPort::FirstFree(first, last) => format!("{first}-{last}"),
+            };
+            format!("{address} {host}->{}/{}", request.container_port, request.protocol)
+        };
+        Ok(text.parse::<PortSpec>()?.ports.iter().map(show).collect())
+    }
+
+    #[test]
+    fn the_grammar_of_docker() {
+        let table: &[(&str, &[&str])] = &[
+            ("80", &["* *->80/tcp"]),
+            ("80/tcp", &["* *->80/tcp"]),
+            ("80/UDP", &["* *->80/udp"]),
+            ("80/sctp", &["* *->80/sctp"]),
+            (":80", &["* *->80/tcp"]),
+            ("0:80", &["* *->80/tcp"]),
+            ("8080:80", &["* 8080->80/tcp"]),
+            ("8080:80/udp", &["* 8080->80/udp"]),
+            ("1.2.3.4:8080:80", &["1.2.3.4 8080->80/tcp"]),
+            ("1.2.3.4::80", &["1.2.3.4 *->80/tcp"]),
+            ("0.0.0.0:8080:80", &["0.0.0.0 8080->80/tcp"]),
+            ("[::1]:8080:80", &["::1 8080->80/tcp"]),
+            ("[::]::80", &[":: *->80/tcp"]),
+            ("::1:8080:80", &["::1 8080->80/tcp"]),
+            ("3000-3002", &["* *->3000/tcp", "* *->3001/tcp", "* *->3002/tcp"]),
+            ("9000-9001:80-81", &["* 9000->80/tcp", "* 9001->81/tcp"]),
+            ("1.2.3.4:9000-9001:80-81/udp", &["1.2.3.4 9000->80/udp", "1.2.3.4 9001->81/udp"]),
+            ("8000-8010:80", &["* 8000-8010->80/tcp"]),
+            ("published=8080,target=80", &["* 8080->80/tcp"]),
+            ("target=80,protocol=udp,host-ip=1.2.3.4", &["1.2.3.4 *->80/udp"]),
+            ("published=9000-9001,target=80-81", &["* 9000->80/tcp", "* 9001->81/tcp"]),
+            ("65535:65535", &["* 65535->65535/tcp"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(read(text).as_deref(), Ok(expected.map_to_owned().as_slice()), "{text}");
+        }
+    }
+
+    trait MapToOwned {
+        fn map_to_owned(&self) -> Vec<String>;
+    }
+
+    impl MapToOwned for &[&str] {
+        fn map_to_owned(&self) -> Vec<String> {
+            self.iter().map(|text| (*text).to_owned()).collect()
+        }
+    }
+
+    #[test]
+    fn garbage_is_refused() {
+        let garbage = [
+            "", ":", "a", "80:", "8080:80:", "0", "-80", "80-", "+80", "65536", "99999999999", "82-80", "80/", "80/icmp",
+            "80/tcp/udp", "1.2.3:80:80", "[::1:80:80", "host:80:80", "9000-9002:80-81", "9000:80-81", "80 ", "8080:0",
+            "target=80,target=81", "published=80", "target=", "target=80,mode=host", "target=80,from=x", "target=80,",
+            "1.2.3.4:80", "8080:80/tcp:90",
+        ];
+        for text in garbage {
+            assert!(text.parse::<PortSpec>().is_err(), "{text:?} was taken");
+        }
+    }
+
+    #[test]
+    fn ranges_of_different_length_use_the_words_of_docker() {
+        let error = "9000-9002:80-81".parse::<PortSpec>().unwrap_err();
+        assert!(error.to_string().starts_with("invalid ranges specified for container and host Ports"));
+        assert!("8080:80:".parse::<PortSpec>().unwrap_err().to_string().starts_with("no port specified"));
+    }
+
+    #[test]
+    fn what_the_datapath_cannot_do_is_refused_by_name() {
+        let any = Ipv4Addr::UNSPECIFIED;
+        let ask = |text: &str| text.parse::<PortSpec>().unwrap().ports[0].supported(any);
+        assert_eq!(ask("8080:80"), Ok(any));
+        assert_eq!(ask("1.2.3.4:8080:80"), Ok(Ipv4Addr::new(1, 2, 3, 4)));
+        assert_eq!(ask("80/sctp"), Err(Unsupported::Sctp));
+        assert!(matches!(ask("[::1]:8080:80"), Err(Unsupported::Ipv6(_))));
+        assert!(matches!(ask("target=80,from=10.0.0.0/8"), Err(Unsupported::Sources(_))));
+    }
+}

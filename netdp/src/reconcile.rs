@@ -1,0 +1,331 @@
+//! Takes the steps of a plan, and takes them back when one fails.
+
+use crate::Error;
+use crate::plan::{Change, Step};
+use crate::world::World;
+
+/// What a run did, so that it can be taken back.
+#[derive(Debug, Default)]
+#[must_use = "what was done is kept or taken back"]
+pub struct Applied {
+    inverses: Vec<Step>,
+}
+
+/// Takes the steps in order. When one fails, or the operator wants to stop, those before it are taken back, and the error
+/// is the answer.
+pub async fn apply<W: World>(world: &mut W, changes: &[Change]) -> Result<Applied, Error> {
+    let mut applied = Applied::default();
+    for change in changes {
+        tracing::debug!(step = ?change.step, "apply");
+        let taken = if world.interrupted() { Err(Error::Interrupted) } else { world.apply(&change.step).await };
+        if let Err(error) = taken {
+            applied.undo(world).await;
+            return Err(error);
+        }
+        applied.inverses.extend(change.inverse.clone());
+    }
+    Ok(applied)
+}
+
+impl Applied {
+    /// The change holds; nothing is taken back any more.
+    pub fn keep(self) {}
+
+    /// Adds what a later run did.
+    pub fn extend(&mut self, later: Self) {
+        self.inverses.extend(later.inverses);
+    }
+
+    /// Takes everything back, last first. One step that cannot be taken back does not keep the others from it; what is
+    /// left then has our alias and goes with the next command that looks at everything.
+    pub async fn undo<W: World>(self, world: &mut W) {
+        for step in self.inverses.iter().rev() {
+            tracing::debug!(?step, "undo");
+            if let Err(error) = world.apply(step).await {
+                tracing::warn!(?step, %error, "could not be taken back");
+            }
+        }
+    }
+}
+
+/// Takes the steps of a removal: all of them, whatever fails, and the errors together.
+pub async fn remove<W: World>(world: &mut W, changes: &[Change]) -> Result<(), Error> {
+    let mut errors = Vec::new();
+    for change in changes {
+        tracing::debug!(step = ?change.step, "remove");
+        if let Err(error) = world.apply(&change.step).await {
+            errors.push(error);
+        }
+    }
+    Error::all(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::datapath::Hook;
+    use crate::desired::Desired;
+    use crate::fake::{Fake, State};
+    use crate::ipam;
+    use crate::model::{
+        Attachment, Bridge, Driver, Endpoint, Host, Mac, Netns, Network, Protocol, PublishedPort, Uplink,
+    };
+    use crate::names::Id;
+    use crate::plan::{plan, removal, teardown};
+    use crate::world::Scope;
+
+    fn run<F: Future>(future: F) -> F::Output {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn host() -> Host {
+        let uplink = |ifindex, name: &str| Uplink {
+            ifindex,
+            name: name.to_owned(),
+            mac: Mac([2, 0, 0, 0, 0, 9]),
+            mtu: 1500,
+            address: Some(Ipv4Addr::new(192, 0, 2, 10)),
+        };
+        Host {
+            uplinks: vec![uplink(20, "eth0"), uplink(21, "eth1")],
+            addresses: [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 10)].into(),
+        }
+    }
+
+    fn network(number: u32) -> Network {
+        let request = ipam::Request {
+            subnet: Some(format!("10.{number}.0.0/16").parse().unwrap()),
+            ..ipam::Request::default()
+        };
+        let bridge = Bridge {
+            device: format!("br-{number}"),
+            mac: Mac([2, 0, 0, 0, 1, number as u8]),
+            mtu: 1500,
+            pool: ipam::choose(&request, &[]).unwrap(),
+            internal: false,
+            icc: true,
+            masquerade: true,
+            host_binding: Ipv4Addr::UNSPECIFIED,
+        };
+        Network {
+            number,
+            id: Id::stored(format!("{number:064x}")),
+            name: format!("net{number}").parse().unwrap(),
+            created: 0,
+            driver: Driver::Bridge(bridge),
+            options: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn endpoint(network: u32, last: u8) -> Endpoint {
+        let address = Ipv4Addr::new(10, network as u8, 0, last);
+        let port = PublishedPort {
+            protocol: Protocol::Tcp,
+            host_address: Ipv4Addr::UNSPECIFIED,
+            host_port: 8000 + u16::from(last),
+            container_port: 80,
+        };
+        let attachment = Attachment {
+            id: Id::stored(format!("{network:05}{last:05}{:054}", 0)),
+            network,
+            address,
+            mac: Mac::of_address(address),
+            ifname: "eth0".to_owned(),
+            ports: vec![port],
+        };
+        Endpoint {
+            id: Id::stored(format!("{last:064x}")),
+            name: format!("c{last}").parse().unwrap(),
+            created: 0,
+            netns: Netns { path: format!("/run/netns/c{last}").into(), device: 4, inode: u64::from(last) },
+            attachments: vec![attachment],
+        }
+    }
+
+    /// Two networks with two endpoints in the first and one in the second.
+    fn everything() -> Desired {
+        let mut desired = Desired::default();
+        desired.add_host(&host());
+        for number in [1, 2] {
+            desired.add_network(&network(number));
+        }
+        for (number, last) in [(1, 2), (1, 3), (2, 4)] {
+            let endpoint = endpoint(number, last);
+            desired.add_attachment(&network(number), &endpoint, &endpoint.attachments[0]);
+        }
+        desired
+    }
+
+    fn one_endpoint() -> Desired {
+        let endpoint = endpoint(1, 9);
+        let mut desired = Desired::default();
+        desired.add_network(&network(1));
+        desired.add_attachment(&network(1), &endpoint, &endpoint.attachments[0]);
+        desired
+    }
+
+    fn sync(world: &mut Fake, desired: &Desired, scope: Scope<'_>) -> Result<usize, Error> {
+        run(async {
+            let observed = world.observe(scope).await?;
+            let changes = plan(desired, &observed)?;
+            apply(world, &changes).await?.keep();
+            Ok(changes.len())
+        })
+    }
+
+    fn synced() -> Fake {
+        let mut world = Fake::new(host());
+        sync(&mut world, &everything(), Scope::Everything).unwrap();
+        world
+    }
+
+    /// Numbers of links differ between a world that had a failure and one that had none.
+    fn without_numbers(state: &State) -> (Vec<(String, bool, Option<String>)>, usize, usize, usize, bool) {
+        let links = state.links.iter().map(|(name, facts)| (name.clone(), facts.up, facts.alias.clone()));
+        (links.collect(), state.addresses.len(), state.hooks.len(), state.entries.len(), state.binds)
+    }
+
+    #[test]
+    fn a_second_sync_finds_nothing_to_do() {
+        let mut world = synced();
+        assert_eq!(sync(&mut world, &everything(), Scope::Everything).unwrap(), 0);
+        assert_eq!(world.state.hooks.iter().filter(|(hook, _)| *hook == Hook::FromContainer).count(), 3);
+        assert_eq!(world.state.sysctls["net/ipv4/conf/lo/route_localnet"], "1");
+        assert!(world.state.binds && world.state.loaded);
+    }
+
+    #[test]
+    fn wherever_the_first_sync_fails_the_world_is_as_before() {
+        let steps = synced().taken;
+        assert!(steps > 40, "only {steps} steps");
+        for step in 0..steps {
+            let mut world = Fake::new(host());
+            let before = world.state.clone();
+            world.fail_at = Some(step);
+            assert!(sync(&mut world, &everything(), Scope::Everything).is_err());
+            assert_eq!(world.state, before, "after a failure of step {step}");
+        }
+    }
+
+    #[test]
+    fn wherever_an_attach_fails_the_world_is_as_before() {
+        let mut world = synced();
+        let (before, start) = (world.state.clone(), world.taken);
+        let steps = sync(&mut world, &one_endpoint(), Scope::Of(&one_endpoint())).unwrap();
+        assert!((5..15).contains(&steps), "{steps} steps");
+        for step in start..start + steps {
+            let mut world = synced();
+            world.fail_at = Some(step);
+            assert!(sync(&mut world, &one_endpoint(), Scope::Of(&one_endpoint())).is_err());
+            assert_eq!(world.state, before, "after a failure of step {step}");
+        }
+    }
+
+    #[test]
+    fn wherever_a_sync_is_killed_the_next_one_completes_it() {
+        let whole = synced();
+        for step in 0..whole.taken {
+            let mut world = Fake::new(host());
+            (world.fail_at, world.crash) = (Some(step), true);
+            assert!(sync(&mut world, &everything(), Scope::Everything).is_err());
+            world.fail_at = None;
+            sync(&mut world, &everything(), Scope::Everything).unwrap();
+            assert_eq!(without_numbers(&world.state), without_numbers(&whole.state), "killed at step {step}");
+            assert_eq!(sync(&mut world, &everything(), Scope::Everything).unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn wherever_an_attach_is_killed_the_next_sync_removes_it() {
+        let whole = synced();
+        for step in 0..12 {
+            let mut world = synced();
+            (world.fail_at, world.crash) = (Some(world.taken + step), true);
+            let _ = sync(&mut world, &one_endpoint(), Scope::Of(&one_endpoint()));
+            world.fail_at = None;
+            sync(&mut world, &everything(), Scope::Everything).unwrap();
+            assert_eq!(without_numbers(&world.state), without_numbers(&whole.state), "killed at step {step}");
+        }
+    }
+
+    #[test]
+    fn a_teardown_leaves_the_host_as_found() {
+        let mut world = synced();
+        run(async {
+            let observed = world.observe(Scope::Everything).await.unwrap();
+            remove(&mut world, &teardown(&observed)).await.unwrap();
+        });
+        world.state.ended.clear();
+        assert_eq!(world.state, Fake::new(host()).state);
+    }
+
+    #[test]
+    fn a_teardown_goes_on_after_errors_and_names_them() {
+        let mut world = synced();
+        run(async {
+            let observed = world.observe(Scope::Everything).await.unwrap();
+            world.fail_at = Some(world.taken + 3);
+            assert!(remove(&mut world, &teardown(&observed)).await.is_err());
+        });
+        assert!(!world.state.loaded);
+    }
+
+    #[test]
+    fn one_endpoint_goes_and_the_others_do_not_notice() {
+        let whole = synced();
+        let mut world = synced();
+        let desired = one_endpoint();
+        sync(&mut world, &desired, Scope::Of(&desired)).unwrap();
+        assert_eq!(world.state.hooks.len(), whole.state.hooks.len() + 1);
+        let endpoint = endpoint(1, 9);
+        let mut alone = Desired::default();
+        alone.add_attachment(&network(1), &endpoint, &endpoint.attachments[0]);
+        run(async {
+            let observed = world.observe(Scope::Of(&alone)).await.unwrap();
+            remove(&mut world, &removal(&alone, &observed)).await.unwrap();
+        });
+        assert_eq!(world.state.ended, [Ipv4Addr::new(10, 1, 0, 9)].into());
+        world.state.ended.clear();
+        assert_eq!(world.state, whole.state);
+    }
+
+    #[test]
+    fn an_interface_of_somebody_elses_is_not_touched() {
+        let mut world = Fake::new(host());
+        world.add_foreign("br-1");
+        let before = world.state.clone();
+        let error = sync(&mut world, &everything(), Scope::Everything).unwrap_err();
+        assert!(error.to_string().contains("br-1"), "{error}");
+        assert_eq!(world.state, before);
+    }
+
+    #[test]
+    fn a_changed_uplink_is_followed() {
+        let mut world = synced();
+        world.host.uplinks.remove(1);
+        let mut desired = Desired::default();
+        desired.add_host(&world.host);
+        for number in [1, 2] {
+            desired.add_network(&network(number));
+        }
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        assert!(world.state.hooks.iter().all(|(_, number)| *number != 21));
+        assert!(world.state.links.keys().all(|name| !name.starts_with("nd")));
+        assert_eq!(world.state.ended.len(), 3);
+    }
+
+    #[test]
+    fn a_bridge_that_somebody_removed_comes_back_with_its_ports() {
+        let mut world = synced();
+        run(world.apply(&Step::DeleteLink { link: "br-1".to_owned() })).unwrap();
+        sync(&mut world, &everything(), Scope::Everything).unwrap();
+        let bridge = world.state.links["br-1"].index;
+        let ports = world.state.links.values().filter(|facts| facts.controller == Some(bridge)).count();
+        assert_eq!(ports, 2);
+        assert_eq!(sync(&mut world, &everything(), Scope::Everything).unwrap(), 0);
+    }
+}

@@ -1,0 +1,300 @@
+//! What `netdp up` does once everything is up: follow the host's changes, clear away what has expired, and
+//! end when it is told to. The datapath needs none of it to go on: it stays when this ends, by a signal or
+//! by a crash.
+
+use std::{
+    collections::BTreeSet,
+    env,
+    ffi::OsStr,
+    fmt::Display,
+    io,
+    net::Ipv4Addr,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
+    time::Duration,
+};
+
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Interval, MissedTickBehavior, interval},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    datapath::Datapath,
+    host::uplink::{Observed, UplinkFacts, is_owned},
+    netlink::{self, Netlink, Watch},
+};
+
+/// Expired flows are dead at look-up already; clearing them away only makes room.
+const SWEEP: Duration = Duration::from_secs(5);
+/// Events that the ring cannot hold are lost, and counted by the programs.
+const DRAIN: Duration = Duration::from_millis(200);
+/// A flood of events must not keep the loop from its other duties.
+const MAX_EVENTS: usize = 1024;
+
+/// The service cannot begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The host cannot be watched.
+    #[error(transparent)]
+    Netlink(#[from] netlink::Error),
+    /// The kernel ended the watch.
+    #[error("the netlink socket that reports changes of this host was closed; start `netdp up` again")]
+    Closed,
+    /// Signals cannot be received.
+    #[error("cannot wait for signals: {cause}")]
+    Signals {
+        /// What the kernel said.
+        cause: io::Error,
+    },
+}
+
+/// Serves until SIGTERM or SIGINT. `named` are the uplinks that the user named, none for those with a
+/// default route. `resync` brings the datapath to the desired state; it is called once at the beginning, as
+/// the host may have changed since the caller last looked, and then after each change of the host.
+pub async fn serve<E: Display>(
+    datapath: &Datapath,
+    named: &[String],
+    resync: impl AsyncFnMut() -> Result<(), E>,
+) -> Result<(), Error> {
+    let mut wakeups = Wakeups::new()?;
+    let mut follower = Follower { netlink: Netlink::here()?, named, known: None, resync };
+    follower.follow().await;
+    notify("READY=1");
+    info!("serving; the datapath stays when this ends");
+    loop {
+        match wakeups.next().await? {
+            Wakeup::HostChanged => follower.follow().await,
+            Wakeup::Sweep => {
+                sweep(datapath);
+                follower.retry().await;
+            }
+            Wakeup::Drain => drain(datapath),
+            Wakeup::End => break,
+        }
+    }
+    notify("STOPPING=1");
+    info!("ending; the datapath stays");
+    Ok(())
+}
+
+enum Wakeup {
+    HostChanged,
+    Sweep,
+    Drain,
+    End,
+}
+
+struct Wakeups {
+    watch: Watch,
+    sweep: Interval,
+    drain: Interval,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Wakeups {
+    fn new() -> Result<Self, Error> {
+        let signal = |kind| signal(kind).map_err(|cause| Error::Signals { cause });
+        Ok(Self {
+            watch: Watch::here()?,
+            sweep: every(SWEEP),
+            drain: every(DRAIN),
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Result<Wakeup, Error> {
+        let wakeup = select! {
+            // In this order, so that an end is not put off by whatever else there is to do.
+            biased;
+            _ = self.terminate.recv() => Wakeup::End,
+            _ = self.interrupt.recv() => Wakeup::End,
+            changed = self.watch.changed() => changed.map(|()| Wakeup::HostChanged).ok_or(Error::Closed)?,
+            _ = self.sweep.tick() => Wakeup::Sweep,
+            _ = self.drain.tick() => Wakeup::Drain,
+        };
+        Ok(wakeup)
+    }
+}
+
+fn every(period: Duration) -> Interval {
+    let mut interval = interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+/// What of the host the datapath depends on.
+#[derive(Debug, PartialEq, Eq)]
+struct Facts {
+    /// `Err` holds why there are none.
+    uplinks: Result<Vec<UplinkFacts>, String>,
+    addresses: BTreeSet<Ipv4Addr>,
+    /// Our links that are up: (index, controller).
+    owned: BTreeSet<(u32, Option<u32>)>,
+}
+
+impl Facts {
+    fn of(host: &Observed, named: &[String]) -> Self {
+        let owned = host.links.iter().filter(|link| link.up && is_owned(link));
+        Self {
+            uplinks: host.uplinks(named).map_err(|error| error.to_string()),
+            addresses: host.host_addresses().into_iter().collect(),
+            owned: owned.map(|link| (link.index, link.controller)).collect(),
+        }
+    }
+
+    /// A link of ours that is new was made by a command that saw to everything; one that is gone, or was
+    /// taken down or out of its bridge, nobody may have seen to (a container that ended takes its link with
+    /// it).
+    fn call_for_resync(&self, known: &Self) -> bool {
+        self.uplinks != known.uplinks
+            || self.addresses != known.addresses
+            || !known.owned.is_subset(&self.owned)
+    }
+}
+
+/// Keeps the datapath in step with the host.
+struct Follower<'a, R> {
+    netlink: Netlink,
+    named: &'a [String],
+    /// What the datapath was last brought in step with; `None` when that is yet to be done.
+    known: Option<Facts>,
+    resync: R,
+}
+
+impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
+    async fn follow(&mut self) {
+        let host = match Observed::of(&self.netlink).await {
+            Ok(host) => host,
+            Err(error) => {
+                warn!("cannot look at this host: {error}; trying again in {} s", SWEEP.as_secs());
+                self.known = None;
+                return;
+            }
+        };
+        let facts = Facts::of(&host, self.named);
+        if self.known.as_ref().is_some_and(|known| !facts.call_for_resync(known)) {
+            self.known = Some(facts);
+            return;
+        }
+        debug!(?facts, "this host has changed");
+        self.known = match (self.resync)().await {
+            Ok(()) => Some(facts),
+            Err(error) => {
+                warn!(
+                    "cannot follow a change of this host: {error:#}; trying again in {} s",
+                    SWEEP.as_secs()
+                );
+                None
+            }
+        };
+    }
+
+    /// Once more what did not succeed.
+    async fn retry(&mut self) {
+        if self.known.is_none() {
+            self.follow().await;
+        }
+    }
+}
+
+fn sweep(datapath: &Datapath) {
+    match datapath.sweep() {
+        Ok(0) => {}
+        Ok(flows) => debug!(flows, "expired flows cleared away"),
+        Err(error) => warn!("cannot clear away expired flows: {error}"),
+    }
+}
+
+fn drain(datapath: &Datapath) {
+    let drained = datapath.drain_events(MAX_EVENTS, &mut |event| debug!(?event, "event"));
+    if let Err(error) = drained {
+        warn!("cannot read the events of the datapath: {error}");
+    }
+}
+
+/// Tells the service manager, if there is one, how things stand.
+fn notify(state: &str) {
+    let Some(socket) = env::var_os("NOTIFY_SOCKET") else {
+        return;
+    };
+    if let Err(error) = send(&socket, state) {
+        warn!("cannot tell the service manager {state} at {}: {error}", socket.display());
+    }
+}
+
+/// `socket` is a path, or `@` and a name in the abstract namespace.
+fn send(socket: &OsStr, state: &str) -> io::Result<()> {
+    let address = match socket.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(socket)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(|_len| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(owned: &[(u32, Option<u32>)]) -> Facts {
+        Facts {
+            uplinks: Ok(Vec::new()),
+            addresses: BTreeSet::from([Ipv4Addr::LOCALHOST]),
+            owned: owned.iter().copied().collect(),
+        }
+    }
+
+    #[test]
+    fn a_new_link_of_ours_calls_for_nothing() {
+        assert!(!facts(&[(4, None), (5, Some(4))]).call_for_resync(&facts(&[(4, None)])));
+        assert!(!facts(&[(4, None)]).call_for_resync(&facts(&[(4, None)])));
+    }
+
+    #[test]
+    fn a_link_of_ours_that_was_touched_calls_for_a_resync() {
+        let known = facts(&[(4, None), (5, Some(4))]);
+        assert!(facts(&[(4, None)]).call_for_resync(&known));
+        assert!(facts(&[(4, None), (5, None)]).call_for_resync(&known));
+    }
+
+    #[test]
+    fn another_address_or_uplink_calls_for_a_resync() {
+        let known = facts(&[]);
+        let mut other = facts(&[]);
+        other.addresses.insert(Ipv4Addr::new(10, 0, 0, 1));
+        assert!(other.call_for_resync(&known));
+        let lost = Facts { uplinks: Err("there is no interface eth9".to_owned()), ..facts(&[]) };
+        assert!(lost.call_for_resync(&known));
+    }
+
+    #[test]
+    fn the_service_manager_hears_the_state() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("notify");
+        let manager = UnixDatagram::bind(&path).expect("a socket");
+        send(path.as_os_str(), "READY=1").expect("sent");
+        let mut buffer = [0; 32];
+        let len = manager.recv(&mut buffer).expect("received");
+        assert_eq!(&buffer[..len], b"READY=1");
+    }
+
+    #[test]
+    fn an_abstract_socket_is_found_by_its_name() {
+        let name = format!("netdp-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).expect("an address");
+        let manager = UnixDatagram::bind_addr(&address).expect("a socket");
+        send(OsStr::new(&format!("@{name}")), "STOPPING=1").expect("sent");
+        let mut buffer = [0; 32];
+        let len = manager.recv(&mut buffer).expect("received");
+        assert_eq!(&buffer[..len], b"STOPPING=1");
+    }
+}

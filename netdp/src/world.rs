@@ -1,0 +1,439 @@
+//! The kernel as `plan` sees it and as `reconcile` changes it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use futures_util::FutureExt;
+use ipnet::{IpNet, Ipv4Net};
+use netdp_common::{Addr, Flow, FlowKey};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::Error;
+use crate::datapath::{Datapath, Entry, Hook};
+use crate::desired::{BridgeLink, Desired, Inside, Row, RowKey, Veth, bridge_sysctls, host_sysctls};
+use crate::host::sysctl::{FirstValues, Sysctl};
+use crate::host::{bpffs, netns, uplink};
+use crate::ipam::Taken;
+use crate::model::{Host, Mac, Netns, Uplink};
+use crate::netlink::{self, Link, Netlink, VethEnd};
+use crate::plan::{Device, LinkFacts, Observed, Step};
+
+/// A row is deleted by its key; this is the value that the call asks for and nobody reads.
+const NO_LINK: netdp_common::Link = netdp_common::Link {
+    addr4: Addr::UNSPECIFIED,
+    addr6: Addr::UNSPECIFIED,
+    gateway4: Addr::UNSPECIFIED,
+    gateway6: Addr::UNSPECIFIED,
+    network: 0,
+    bridge: 0,
+    flags: 0,
+    mac: netdp_common::Mac([0; 6]),
+    gateway_mac: netdp_common::Mac([0; 6]),
+};
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// The whole host.
+    Everything,
+    /// Only what bears the names and keys of this, so that the cost does not grow with the number of containers.
+    Of(&'a Desired),
+}
+
+/// What can be looked at and changed: the kernel, or in tests something that can fail.
+pub trait World {
+    /// Looks, and changes nothing.
+    fn observe(&mut self, scope: Scope<'_>) -> impl Future<Output = Result<Observed, Error>>;
+    /// Takes one step, all of it or nothing. A step that was taken before succeeds.
+    fn apply(&mut self, step: &Step) -> impl Future<Output = Result<(), Error>>;
+    /// Whether the operator has asked to stop; says so once.
+    fn interrupted(&mut self) -> bool {
+        false
+    }
+}
+
+/// The kernel, as seen from the network namespace that netdp was started in.
+#[derive(Debug)]
+pub struct Kernel {
+    run_dir: PathBuf,
+    netlink: Netlink,
+    datapath: Option<Datapath>,
+    uplinks: Vec<String>,
+    signals: Vec<Signal>,
+}
+
+impl Kernel {
+    /// Of the calling thread's namespace, with what is pinned in the run directory. `uplinks` are those that the operator
+    /// named. Must be called within a tokio runtime.
+    pub fn here(run_dir: &Path, uplinks: Vec<String>) -> Result<Self, Error> {
+        let path = bpffs::path(run_dir);
+        let datapath = if bpffs::is_mounted(&path) { Datapath::open(&path)? } else { None };
+        Ok(Self { run_dir: run_dir.to_owned(), netlink: Netlink::here()?, datapath, uplinks, signals: Vec::new() })
+    }
+
+    /// From now on SIGTERM and SIGINT do not end the process at once but the run of steps, which is then taken back.
+    pub fn heed_signals(&mut self) -> Result<(), Error> {
+        for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+            self.signals.push(signal(kind).map_err(Error::io("wait for signals"))?);
+        }
+        Ok(())
+    }
+
+    /// The programs and maps, when they are loaded.
+    pub fn datapath(&self) -> Result<&Datapath, Error> {
+        self.datapath.as_ref().ok_or(Error::NotUp)
+    }
+
+    /// Whether they are.
+    pub fn is_up(&self) -> bool {
+        self.datapath.is_some()
+    }
+
+    /// The uplinks of the moment.
+    pub async fn uplinks(&self) -> Result<Vec<Uplink>, Error> {
+        let host = uplink::Observed::of(&self.netlink).await?;
+        Ok(host.uplinks(&self.uplinks)?.into_iter().map(fact).collect())
+    }
+
+    /// Addresses and routes of the host that a new subnet must not overlap; those of our own links are their networks'.
+    pub async fn taken(&self) -> Result<Vec<Taken>, Error> {
+        let host = uplink::Observed::of(&self.netlink).await?;
+        let ours: BTreeSet<u32> =
+            host.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
+        let addresses = host.addresses.iter().filter(|address| !ours.contains(&address.index));
+        let routes = host.routes.iter().filter(|route| !route.is_default() && !ours.contains(&route.oif));
+        let taken = |net: IpNet, by: &str| match net {
+            // The halves of a default route that VPN clients set occupy nothing.
+            IpNet::V4(net) if net.prefix_len() > 1 => Some(Taken { net: net.trunc(), by: by.to_owned() }),
+            IpNet::V4(_) | IpNet::V6(_) => None,
+        };
+        Ok(addresses
+            .filter_map(|address| taken(address.net, "an address of this host"))
+            .chain(routes.filter_map(|route| taken(route.dst, "a route of this host")))
+            .collect())
+    }
+
+    /// Names of the interfaces in a network namespace.
+    pub async fn interfaces_in(&self, ns: &OwnedFd) -> Result<BTreeSet<String>, Error> {
+        let links = Netlink::in_netns(&ns.as_fd())?.links().await?;
+        Ok(links.into_iter().map(|link| link.name).collect())
+    }
+
+    /// Interfaces of this host by number.
+    pub async fn names(&self) -> Result<BTreeMap<u32, String>, Error> {
+        Ok(self.netlink.links().await?.into_iter().map(|link| (link.index, link.name)).collect())
+    }
+
+    async fn everything(&self) -> Result<Observed, Error> {
+        let host = uplink::Observed::of(&self.netlink).await?;
+        let mut observed = Observed { whole: true, host: self.host(&host)?, ..Observed::default() };
+        for link in &host.links {
+            observed.links.insert(link.name.clone(), facts(link));
+        }
+        observed.addresses = addresses(&host.addresses);
+        let bridges = host.links.iter().filter(|link| uplink::is_owned(link) && link.controller.is_none());
+        let ours = bridges.flat_map(|link| bridge_sysctls(&link.name));
+        observed.sysctls = values(ours.chain(host_sysctls()).map(|(path, _)| path))?;
+        if let Some(datapath) = &self.datapath {
+            observed.loaded = true;
+            observed.binds = datapath.binds_reserved();
+            observed.hooks = hooks(datapath)?;
+            observed.entries =
+                datapath.entries()?.into_iter().map(|entry| (RowKey::of(&entry), entry)).collect();
+        }
+        Ok(observed)
+    }
+
+    fn host(&self, observed: &uplink::Observed) -> Result<Host, Error> {
+        let ours: BTreeSet<u32> =
+            observed.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
+        let foreign = observed.addresses.iter().filter(|address| !ours.contains(&address.index));
+        Ok(Host {
+            uplinks: observed.uplinks(&self.uplinks)?.into_iter().map(fact).collect(),
+            addresses: foreign.filter_map(|address| v4(address.net)).map(|net| net.addr()).collect(),
+        })
+    }
+
+    async fn part(&self, desired: &Desired) -> Result<Observed, Error> {
+        let mut observed = Observed::default();
+        let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
+        for name in veths.chain(desired.bridges.keys()).collect::<BTreeSet<_>>() {
+            if let Some(link) = self.netlink.link(name).await? {
+                observed.links.insert(name.clone(), facts(&link));
+            }
+        }
+        if desired.bridges.keys().any(|name| observed.links.contains_key(name)) {
+            observed.addresses = addresses(&self.netlink.addresses().await?);
+        }
+        observed.sysctls = values(desired.bridges.values().flat_map(|bridge| bridge.sysctls.keys().cloned()))?;
+        if let Some(datapath) = &self.datapath {
+            observed.loaded = true;
+            observed.binds = datapath.binds_reserved();
+            self.part_of_maps(datapath, desired, &mut observed)?;
+        }
+        Ok(observed)
+    }
+
+    fn part_of_maps(&self, datapath: &Datapath, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
+        let there: BTreeSet<u32> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
+        // The list of programs grows with the number of containers, and a link that is not there has none.
+        if !there.is_empty() {
+            observed.hooks = hooks(datapath)?.into_iter().filter(|(_, number)| there.contains(number)).collect();
+        }
+        for row in &desired.rows {
+            // The key of a row that is about a link is that link's number; those of the others hold none.
+            let number = |link: &str| match row {
+                Row::Link { veth, .. } if veth == link => observed.number(link),
+                Row::Link { .. } | Row::Endpoint { .. } | Row::Port { .. } | Row::Plain(_) => Some(0),
+            };
+            let Some(entry) = row.entry(number) else { continue };
+            if let Some(found) = datapath.lookup(&entry)? {
+                observed.entries.insert(RowKey::of(&found), found);
+            }
+        }
+        Ok(())
+    }
+
+    async fn number(&self, link: &str) -> Result<u32, Error> {
+        match self.netlink.link(link).await? {
+            Some(link) => Ok(link.index),
+            None => Err(Error::LinkGone(link.to_owned())),
+        }
+    }
+
+    /// Loads the programs, or the present ones in place of older ones.
+    pub fn load(&mut self) -> Result<(), Error> {
+        let was_up = self.is_up();
+        let path = bpffs::ensure(&self.run_dir)?;
+        match Datapath::load(&path) {
+            Ok(datapath) => {
+                self.datapath = Some(datapath);
+                Ok(())
+            }
+            Err(error) => {
+                if !was_up {
+                    bpffs::remove(&self.run_dir)?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn unload(&mut self) -> Result<(), Error> {
+        self.datapath = None;
+        Ok(bpffs::remove(&self.run_dir)?)
+    }
+
+    async fn create_bridge(&self, name: &str, bridge: &BridgeLink) -> Result<(), Error> {
+        self.netlink.add_bridge(name, bridge.mac.0, bridge.mtu, &bridge.alias).await?;
+        Ok(())
+    }
+
+    async fn add_address(&self, link: &str, address: Ipv4Net) -> Result<(), Error> {
+        match self.netlink.add_address(self.number(link).await?, address.into()).await {
+            Err(error) if error.is_exists() => Ok(()),
+            result => Ok(result?),
+        }
+    }
+
+    async fn create_veth(&self, name: &str, veth: &Veth) -> Result<(), Error> {
+        let ns = open_netns(&veth.inside.netns)?;
+        let host = VethEnd {
+            name: name.to_owned(),
+            mac: veth.host_mac.0,
+            mtu: veth.mtu,
+            alias: Some(veth.alias.clone()),
+        };
+        let inside =
+            VethEnd { name: veth.inside.ifname.clone(), mac: veth.inside.mac.0, mtu: veth.mtu, alias: None };
+        let number = self.netlink.add_veth(&host, &inside, &ns).await?;
+        // The port of a bridge needs no address of its own, and IPv6 would give it one that it speaks from.
+        let Err(error) = Sysctl::ipv6(name, "disable_ipv6").set_if_there("1") else { return Ok(()) };
+        self.netlink.delete_link(number).await?;
+        Err(error.into())
+    }
+
+    async fn configure_inside(&self, inside: &Inside) -> Result<(), Error> {
+        let ns = open_netns(&inside.netns)?;
+        let sysctl = Sysctl::ipv6(&inside.ifname, "disable_ipv6");
+        netns::in_netns(ns.as_fd(), || sysctl.set_if_there("1"))??;
+        let netlink = Netlink::in_netns(&ns)?;
+        let link = netlink.link(&inside.ifname).await?;
+        let number = link.ok_or_else(|| Error::LinkGone(inside.ifname.clone()))?.index;
+        netlink.add_address(number, inside.address.into()).await?;
+        netlink.set_up(number).await?;
+        match inside.gateway {
+            Some(gateway) => add_default_route(&netlink, gateway, number).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn join_bridge(&self, link: &str, bridge: &str) -> Result<(), Error> {
+        let (link, bridge) = (self.number(link).await?, self.number(bridge).await?);
+        Ok(self.netlink.set_controller(link, bridge).await?)
+    }
+
+    async fn remove_veth(&self, link: &str) -> Result<(), Error> {
+        let Some(facts) = self.netlink.link(link).await? else { return Ok(()) };
+        self.netlink.delete_link(facts.index).await?;
+        let datapath = self.datapath()?;
+        datapath.detach(Hook::FromContainer, facts.index)?;
+        Ok(datapath.delete(&Entry::Link(facts.index, NO_LINK))?)
+    }
+
+    async fn delete_link(&self, link: &str) -> Result<(), Error> {
+        match self.netlink.link(link).await? {
+            Some(link) => Ok(self.netlink.delete_link(link.index).await?),
+            None => Ok(()),
+        }
+    }
+
+    async fn attach_hook(&self, hook: Hook, link: &str) -> Result<(), Error> {
+        let number = self.number(link).await?;
+        Ok(self.datapath()?.attach(hook, link, number)?)
+    }
+
+    async fn detach_hook(&self, hook: Hook, link: &Device) -> Result<(), Error> {
+        let number = match link {
+            Device::Numbered(number) => *number,
+            Device::Named(link) => self.number(link).await?,
+        };
+        Ok(self.datapath()?.detach(hook, number)?)
+    }
+
+    async fn entry(&self, row: &Row) -> Result<Entry, Error> {
+        let mut numbers = BTreeMap::new();
+        for link in row.links() {
+            numbers.insert(link, self.number(link).await?);
+        }
+        row.entry(|link| numbers.get(link).copied()).ok_or_else(|| Error::LinkGone(row.links().join(" or ")))
+    }
+
+    async fn put(&self, row: &Row) -> Result<(), Error> {
+        Ok(self.datapath()?.put(&self.entry(row).await?)?)
+    }
+
+    async fn delete(&self, row: &Row) -> Result<(), Error> {
+        Ok(self.datapath()?.delete(&self.entry(row).await?)?)
+    }
+
+    fn end_flows(&self, address: Ipv4Addr) -> Result<(), Error> {
+        let address = Addr::from(address);
+        let of_address = |key: &FlowKey, flow: &Flow| {
+            [key.src, key.dst, flow.src, flow.dst].into_iter().any(|other| other == address)
+        };
+        self.datapath()?.end_flows(&of_address)?;
+        Ok(())
+    }
+
+    fn restore_host_sysctls(&self) -> Result<(), Error> {
+        let put_back = FirstValues::of(&self.run_dir).put_back();
+        put_back.or_else(|errors| Error::all(errors.into_iter().map(Error::from).collect()))
+    }
+}
+
+impl World for Kernel {
+    fn interrupted(&mut self) -> bool {
+        self.signals.iter_mut().any(|signal| signal.recv().now_or_never().is_some())
+    }
+
+    async fn observe(&mut self, scope: Scope<'_>) -> Result<Observed, Error> {
+        match scope {
+            Scope::Everything => self.everything().await,
+            Scope::Of(desired) => self.part(desired).await,
+        }
+    }
+
+    async fn apply(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::LoadPrograms => self.load(),
+            Step::UnloadPrograms => self.unload(),
+            Step::SetHostSysctl { path, value } => {
+                Ok(FirstValues::of(&self.run_dir).set(&Sysctl::new(path), value)?)
+            }
+            Step::RestoreHostSysctls => self.restore_host_sysctls(),
+            Step::SetSysctl { path, value } => Ok(Sysctl::new(path).set_if_there(value).map(drop)?),
+            Step::CreateBridge { name, bridge } => self.create_bridge(name, bridge).await,
+            Step::AddAddress { link, address } => self.add_address(link, *address).await,
+            Step::SetMtu { link, mtu } => Ok(self.netlink.set_mtu(self.number(link).await?, *mtu).await?),
+            Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
+            Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
+            Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
+            Step::JoinBridge { link, bridge } => self.join_bridge(link, bridge).await,
+            Step::RemoveVeth { link } => self.remove_veth(link).await,
+            Step::DeleteLink { link } => self.delete_link(link).await,
+            Step::AttachHook { hook, link } => self.attach_hook(*hook, link).await,
+            Step::DetachHook { hook, link } => self.detach_hook(*hook, link).await,
+            Step::Put(row) => self.put(row).await,
+            Step::Delete(row) => self.delete(row).await,
+            Step::ReserveBinds => Ok(self.datapath()?.reserve_binds()?),
+            Step::ReleaseBinds => Ok(self.datapath()?.release_binds()?),
+            Step::EndFlows { address } => self.end_flows(*address),
+        }
+    }
+}
+
+/// Opens the namespace that an endpoint was attached in, and no other that has its path by now.
+pub fn open_netns(netns: &Netns) -> Result<OwnedFd, Error> {
+    let gone = || Error::NetnsGone(netns.path.clone());
+    let ns = netns::open(&netns.path).map_err(|_| gone())?;
+    let identity = netns::identity(&ns)?;
+    let same = (identity.device, identity.inode) == (netns.device, netns.inode);
+    if same { Ok(ns) } else { Err(gone()) }
+}
+
+/// The container keeps a default route that it has already, be it ours of another network.
+async fn add_default_route(netlink: &Netlink, gateway: Ipv4Addr, number: u32) -> Result<(), Error> {
+    match netlink.add_default_route(gateway, number).await {
+        Err(error) if error.is_exists() => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+fn facts(link: &Link) -> LinkFacts {
+    LinkFacts {
+        index: link.index,
+        alias: link.alias.clone(),
+        mac: Mac(link.mac),
+        mtu: link.mtu,
+        up: link.up,
+        controller: link.controller,
+    }
+}
+
+fn fact(uplink: uplink::UplinkFacts) -> Uplink {
+    Uplink {
+        ifindex: uplink.ifindex,
+        name: uplink.name,
+        mac: Mac(uplink.mac),
+        mtu: uplink.mtu,
+        address: uplink.addr4,
+    }
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Net> {
+    match net {
+        IpNet::V4(net) => Some(net),
+        IpNet::V6(_) => None,
+    }
+}
+
+fn addresses(all: &[netlink::Address]) -> BTreeSet<(u32, Ipv4Net)> {
+    all.iter().filter_map(|address| Some((address.index, v4(address.net)?))).collect()
+}
+
+fn values(paths: impl Iterator<Item = String>) -> Result<BTreeMap<String, String>, Error> {
+    let mut values = BTreeMap::new();
+    for path in paths {
+        if let Some(value) = Sysctl::new(&path).get()? {
+            values.insert(path, value);
+        }
+    }
+    Ok(values)
+}
+
+fn hooks(datapath: &Datapath) -> Result<BTreeSet<(Hook, u32)>, Error> {
+    Ok(datapath.attachments()?.into_iter().map(|attachment| (attachment.hook, attachment.ifindex)).collect())
+}

@@ -1,0 +1,173 @@
+//! What a container sends: who it may be, and where it may go.
+
+use std::net::Ipv4Addr;
+
+use netdp_common::{Reason, link_flags, names};
+use tests::expect::Expect;
+use tests::packet::{ACK, Packet, SYN, arp_request};
+
+use crate::fixture::{C1, C2, D1, GATEWAY, REMOTE, World, mac};
+
+const ANOTHER: [u8; 6] = [2, 0x42, 9, 9, 9, 9];
+
+fn to_neighbour() -> Packet {
+    Packet::udp((C1, 4000), (C2, 4001)).link(mac(C1), mac(C2))
+}
+
+#[test]
+fn same_network_is_handed_over_unchanged() {
+    let mut world = World::new();
+    for packet in [
+        to_neighbour(),
+        Packet::tcp((C1, 4000), (C2, 80), SYN).link(mac(C1), mac(C2)),
+        Packet::tcp((C1, 4000), (C2, 80), ACK).link(mac(C1), mac(C2)),
+        Packet::ping(C1, C2, 5).link(mac(C1), mac(C2)),
+        to_neighbour().with(|p| p.ttl = 1),
+        to_neighbour().with(|p| p.options = vec![1, 1, 1, 0]),
+        to_neighbour().with(|p| p.more_fragments = true),
+        to_neighbour().with(|p| p.fragment_offset = 100),
+        Packet::new(C1, C2, tests::packet::Carries::Other(132)).link(mac(C1), mac(C2)),
+    ] {
+        let outcome = world.container_sends(&packet);
+        Expect::redirected(Reason::Local).of(&outcome);
+    }
+}
+
+#[test]
+fn same_network_by_way_of_the_gateway_gets_the_neighbours_mac() {
+    let mut world = World::new();
+    let packet = world.from_c1(to_neighbour());
+    let outcome = world.container_sends(&packet);
+    let handed = packet.link(world.bridge_mac(), mac(C2)).build();
+    Expect::redirected(Reason::Local).packet(handed).of(&outcome);
+}
+
+#[test]
+fn spoofed_mac_is_dropped() {
+    let mut world = World::new();
+    let outcome = world.container_sends(&to_neighbour().link(ANOTHER, mac(C2)));
+    Expect::dropped(Reason::SpoofedMac).of(&outcome);
+    let frame = arp_request(ANOTHER, C1, C2);
+    Expect::dropped(Reason::SpoofedMac).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+}
+
+#[test]
+fn spoofed_source_address_is_dropped_wherever_it_goes() {
+    let mut world = World::new();
+    for src in [C2, D1, GATEWAY, REMOTE, Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
+        for dst in [C2, REMOTE, GATEWAY] {
+            let packet = world.from_c1(Packet::udp((src, 4000), (dst, 4001)));
+            Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&packet));
+        }
+    }
+}
+
+#[test]
+fn own_arp_takes_the_slow_path_and_a_probe_too() {
+    let mut world = World::new();
+    for sender in [C1, Ipv4Addr::UNSPECIFIED] {
+        let frame = arp_request(mac(C1), sender, C2);
+        Expect::slow_path().of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+}
+
+#[test]
+fn arp_that_claims_another_address_or_mac_is_dropped() {
+    let mut world = World::new();
+    for claimed in [C2, GATEWAY, REMOTE] {
+        let frame = arp_request(mac(C1), claimed, C2);
+        Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+    let mut frame = arp_request(mac(C1), C1, C2);
+    frame[22..28].copy_from_slice(&ANOTHER);
+    Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+}
+
+#[test]
+fn another_network_is_closed() {
+    let mut world = World::new();
+    for packet in
+        [Packet::tcp((C1, 4000), (D1, 80), SYN), Packet::udp((C1, 4000), (D1, 53)), Packet::ping(C1, D1, 1)]
+    {
+        let packet = world.from_c1(packet);
+        Expect::dropped(Reason::InterNetwork).of(&world.container_sends(&packet));
+    }
+}
+
+#[test]
+fn network_without_icc_is_closed_to_its_own() {
+    let mut world = World::with_flags(link_flags::NO_ICC);
+    Expect::dropped(Reason::IccDisabled).of(&world.container_sends(&to_neighbour()));
+}
+
+#[test]
+fn internal_network_reaches_its_own_and_its_gateway_only() {
+    let mut world = World::with_flags(link_flags::INTERNAL);
+    Expect::redirected(Reason::Local).of(&world.container_sends(&to_neighbour()));
+    let gateway = world.from_c1(Packet::ping(C1, GATEWAY, 1));
+    Expect::slow_path().of(&world.container_sends(&gateway));
+    let outside = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    Expect::dropped(Reason::InternalNetwork).of(&world.container_sends(&outside));
+    let host = world.from_c1(Packet::udp((C1, 4000), (crate::fixture::HOST, 53)));
+    Expect::dropped(Reason::InternalNetwork).of(&world.container_sends(&host));
+}
+
+#[test]
+fn network_without_masquerade_does_not_leave() {
+    let mut world = World::with_flags(link_flags::NO_MASQUERADE);
+    let packet = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    Expect::dropped(Reason::MasqueradeOff).of(&world.container_sends(&packet));
+}
+
+#[test]
+fn group_addresses_and_unused_ones_take_the_slow_path() {
+    let mut world = World::new();
+    let broadcast = [0xff; 6];
+    for (dst, to) in [
+        (Ipv4Addr::BROADCAST, broadcast),
+        (Ipv4Addr::new(172, 17, 255, 255), broadcast),
+        (Ipv4Addr::new(224, 0, 0, 251), [1, 0, 0x5e, 0, 0, 0xfb]),
+        (Ipv4Addr::new(172, 17, 9, 9), world.bridge_mac()),
+    ] {
+        let packet = Packet::udp((C1, 4000), (dst, 5353)).link(mac(C1), to);
+        Expect::slow_path().of(&world.container_sends(&packet));
+    }
+}
+
+#[test]
+fn host_itself_is_reached_by_the_slow_path() {
+    let mut world = World::new();
+    for dst in [GATEWAY, crate::fixture::HOST] {
+        for packet in [Packet::ping(C1, dst, 1), Packet::tcp((C1, 4000), (dst, 22), SYN)] {
+            let packet = world.from_c1(packet);
+            Expect::slow_path().of(&world.container_sends(&packet));
+        }
+    }
+}
+
+#[test]
+fn loopback_addresses_do_not_come_from_a_container() {
+    let mut world = World::new();
+    let packet = world.from_c1(Packet::tcp((C1, 4000), (Ipv4Addr::LOCALHOST, 22), SYN));
+    Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
+    let packet = world.from_c1(Packet::tcp((C1, 4000), (Ipv4Addr::new(127, 9, 9, 9), 22), SYN));
+    Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
+}
+
+#[test]
+fn ipv6_and_other_ethertypes_are_dropped() {
+    let mut world = World::new();
+    for (kind, reason) in [([0x86, 0xdd], Reason::Ipv6Disabled), ([0x88, 0xcc], Reason::UnknownL3)] {
+        // The kernel runs no program on a frame that is shorter than the header that its type promises.
+        let mut frame = to_neighbour().with(|p| p.payload = vec![0; 40]).build();
+        frame[12..14].copy_from_slice(&kind);
+        Expect::dropped(reason).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+}
+
+#[test]
+fn veth_without_an_endpoint_sends_nothing() {
+    let mut world = World::new();
+    let outcome = world.machine.run(names::FROM_CONTAINER, "br1", &to_neighbour().build());
+    Expect::dropped(Reason::UnknownEndpoint).of(&outcome);
+}

@@ -1,0 +1,36 @@
+//! Harness of the tests that need a kernel: hosts, containers and outside neighbours as network namespaces,
+//! and a runner that sends one packet through one program.
+//!
+//! A test names its topology and gets it built; whatever it built is gone when the value is dropped, also
+//! after a panic, and also after SIGKILL of the test process (see [`namespace`]).
+//!
+//! | module | gives |
+//! |---|---|
+//! | [`namespace`] | a private mount and network namespace for the process, and named network namespaces |
+//! | [`process`] | commands with a deadline, and services that are killed on drop |
+//! | [`topology`] | hosts with an uplink, containers attached by `netdp`, neighbours on the outside segment |
+//! | [`sniffer`] | what fails a test when a container's address leaves an uplink |
+//! | [`capture`] | frames as they are on a wire, with their checksums judged |
+//! | [`server`] | small servers and clients that say who they are and whom they see |
+//! | [`snapshot`] | everything of a host that `netdp down` must leave as found |
+//! | [`packet`] | builds frames, takes them apart, prints how two differ |
+//! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
+//! | [`expect`] | says what a run must do; whatever it did beyond that is a failure |
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a harness that cannot build what a test asked for must stop that test, with the place"
+)]
+#![expect(clippy::missing_panics_doc, reason = "every function here panics when the kernel refuses: that fails the test")]
+
+pub mod capture;
+pub mod expect;
+pub mod namespace;
+pub mod packet;
+pub mod process;
+pub mod program;
+pub mod server;
+pub mod sniffer;
+pub mod snapshot;
+pub mod topology;

@@ -1,0 +1,280 @@
+//! Hosts, containers and outside neighbours by name.
+//!
+//! ```text
+//!   container c1 ── netdp's veth ──┐
+//!   container c2 ── netdp's veth ──┤ host h1 ── up0 ══ h1 ┐
+//!                                                         ├ wan0 (bridge, 203.0.113.1/24) in `outside`
+//!                                    neighbour n1 ── eth0 ┘
+//! ```
+//!
+//! Every name is a network namespace. Addresses of hosts and neighbours are from 203.0.113.0/24.
+
+use std::cell::{Cell, RefCell};
+use std::env;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use nix::mount::{MntFlags, umount2};
+use serde_json::Value;
+
+use crate::namespace::{Namespace, private_dir};
+use crate::process::{Ran, Service, eventually, run, run_within};
+use crate::sniffer::Sniffer;
+
+/// Address of the namespace `outside` on the segment, and the gateway of every host.
+pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+/// Name of the interface that leads a host to the outside.
+pub const UPLINK: &str = "up0";
+
+/// All that one test builds. Drop hosts and containers first: declare the bed before them.
+#[derive(Debug)]
+pub struct Bed {
+    dir: PathBuf,
+    sniffers: RefCell<Vec<Sniffer>>,
+    next: Cell<u8>,
+    /// The neighbour that every host's default route leads to.
+    pub outside: Neighbour,
+}
+
+/// A namespace on the outside segment that does not run netdp.
+#[derive(Debug)]
+pub struct Neighbour {
+    /// Where commands and sockets of the neighbour go.
+    pub ns: Namespace,
+    /// Its address on the segment.
+    pub address: Ipv4Addr,
+}
+
+/// A namespace with an uplink in which netdp runs.
+#[derive(Debug)]
+pub struct Host {
+    /// Where commands and sockets of the host go.
+    pub ns: Namespace,
+    /// Its address on the segment.
+    pub address: Ipv4Addr,
+    dir: PathBuf,
+}
+
+/// A namespace that netdp has attached.
+#[derive(Debug)]
+pub struct Container {
+    /// Where commands and sockets of the container go.
+    pub ns: Namespace,
+    /// Its address on its first network.
+    pub address: Ipv4Addr,
+    /// What `netdp attach` printed.
+    pub attached: Value,
+}
+
+impl Bed {
+    /// An outside segment without hosts.
+    #[expect(clippy::new_without_default, reason = "it makes namespaces: nothing that a default should do")]
+    pub fn new() -> Self {
+        let dir = private_dir();
+        let ns = Namespace::new(&dir, "outside");
+        ns.sh("ip link add wan0 type bridge && ip link set wan0 up && ip address add 203.0.113.1/24 dev wan0")
+            .done();
+        // A client that opens connections at full speed would otherwise run out of ports within seconds.
+        ns.set_sysctl("net/ipv4/tcp_tw_reuse", "1");
+        eprintln!("bed {}: nsenter -t {} -m nsenter --net={}/NAME", dir.display(), std::process::id(), dir.display());
+        let outside = Neighbour { ns, address: OUTSIDE };
+        Self { dir, sniffers: RefCell::default(), next: Cell::new(10), outside }
+    }
+
+    /// A host with a watched uplink, an address, a default route, and directories of its own for netdp.
+    pub fn host(&self, name: &str) -> Host {
+        let (ns, address) = self.station(name, UPLINK);
+        let dir = self.dir.join(format!("{name}.netdp"));
+        fs::create_dir_all(&dir).unwrap();
+        self.sniffers.borrow_mut().push(Sniffer::start(&ns, UPLINK));
+        Host { ns, address, dir }
+    }
+
+    /// One more station outside.
+    pub fn neighbour(&self, name: &str) -> Neighbour {
+        let (ns, address) = self.station(name, "eth0");
+        Neighbour { ns, address }
+    }
+
+    /// An empty namespace, for a container that netdp does not know yet.
+    pub fn namespace(&self, name: &str) -> Namespace {
+        Namespace::new(&self.dir, name)
+    }
+
+    /// A namespace attached on the host under its own name, with more options of `netdp attach`.
+    pub fn container(&self, host: &Host, name: &str, options: &[&str]) -> Container {
+        let ns = self.namespace(name);
+        let path = ns.path().to_str().unwrap().to_owned();
+        let command = [&["attach", "--netns", &path, "--name", name][..], options].concat();
+        let attached = host.json(&command);
+        let address = address_of(&ns, "eth0");
+        Container { ns, address, attached }
+    }
+
+    /// A path for a file of the test, gone with the bed.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// What the sniffers saw so far that should not have left.
+    pub fn breaches(&self) -> Vec<String> {
+        self.sniffers.borrow().iter().flat_map(Sniffer::breaches).collect()
+    }
+
+    fn station(&self, name: &str, interface: &str) -> (Namespace, Ipv4Addr) {
+        let number = self.next.replace(self.next.get() + 1);
+        let address = Ipv4Addr::new(203, 0, 113, number);
+        let ns = Namespace::new(&self.dir, name);
+        // Without this an address is "tentative" for a second and a snapshot depends on when it is taken.
+        ns.set_sysctl("net/ipv6/conf/all/accept_dad", "0");
+        ns.set_sysctl("net/ipv6/conf/default/accept_dad", "0");
+        let path = ns.path().display();
+        self.outside
+            .ns
+            .sh(&format!(
+                "ip link add {name} type veth peer name {interface} netns {path} && \
+                 ip link set {name} master wan0 up",
+            ))
+            .done();
+        ns.sh(&format!(
+            "ip address add {address}/24 dev {interface} && ip link set {interface} up && \
+             ip route add default via {OUTSIDE}",
+        ))
+        .done();
+        (ns, address)
+    }
+}
+
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            hold(&self.dir);
+        }
+        let breaches = self.breaches();
+        let mounts = mounts_under(&self.dir);
+        for mount in mounts.iter().rev() {
+            let _ = umount2(mount.as_str(), MntFlags::MNT_DETACH);
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+        let outside = self.outside.ns.path().to_str().unwrap();
+        let left: Vec<_> = mounts.iter().filter(|mount| mount.as_str() != outside).collect();
+        if !thread::panicking() {
+            assert!(breaches.is_empty(), "container addresses left an uplink: {breaches:#?}");
+            assert!(left.is_empty(), "left mounted: {left:?}");
+        }
+    }
+}
+
+/// Keeps a failed bed for as many seconds as `NETDP_TEST_HOLD` says, to look inside.
+fn hold(dir: &Path) {
+    let Some(seconds) = env::var("NETDP_TEST_HOLD").ok().and_then(|text| text.parse().ok()) else { return };
+    let (id, dir) = (std::process::id(), dir.display());
+    eprintln!("held for {seconds} s: nsenter -t {id} -m sh -c 'ls {dir}'; nsenter -t {id} -m nsenter --net={dir}/NAME");
+    thread::sleep(Duration::from_secs(seconds));
+}
+
+fn mounts_under(dir: &Path) -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    points.filter(|point| Path::new(point).starts_with(dir)).map(str::to_owned).collect()
+}
+
+/// The first IPv4 address of an interface.
+pub fn address_of(ns: &Namespace, interface: &str) -> Ipv4Addr {
+    let links: Value = ns.sh(&format!("ip -4 -j address show dev {interface}")).json();
+    let address = links[0]["addr_info"][0]["local"].as_str();
+    address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address on {interface}: {links}"))
+}
+
+impl Host {
+    /// The command line of netdp on this host with its own directories.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.ns.command(netdp_binary());
+        command.arg("--run-dir").arg(self.run_dir()).arg("--state-dir").arg(self.state_dir()).args(arguments);
+        for variable in ["NETDP_RUN_DIR", "NETDP_STATE_DIR", "NETDP_CONFIG", "NETDP_LOG"] {
+            command.env_remove(variable);
+        }
+        command.env("NO_COLOR", "1");
+        command
+    }
+
+    /// Where netdp has its locks and pins.
+    pub fn run_dir(&self) -> PathBuf {
+        self.dir.join("run")
+    }
+
+    /// Where netdp has its database.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Runs netdp to its end.
+    pub fn netdp(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments))
+    }
+
+    /// Runs netdp to its end, but not longer than the limit.
+    pub fn netdp_within(&self, arguments: &[&str], limit: Duration) -> Ran {
+        run_within(&mut self.command(arguments), limit)
+    }
+
+    /// Runs netdp, which must succeed, and reads its JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        self.netdp(&[&["-o", "json"], arguments].concat()).json()
+    }
+
+    /// `netdp up --once`.
+    pub fn up_once(&self) {
+        self.netdp(&["up", "--once"]).done();
+    }
+
+    /// `netdp down`.
+    pub fn down(&self) {
+        self.netdp(&["down"]).done();
+    }
+
+    /// A serving controller, once it is the one that `netdp status` names as running.
+    pub fn up(&self) -> Service {
+        let mut service = Service::start(&mut self.command(&["up"]));
+        let id = service.id();
+        eventually("netdp up serves", Duration::from_secs(20), || {
+            if service.ended().is_some() {
+                return true;
+            }
+            let status = self.netdp(&["-o", "json", "status"]);
+            status.code == Some(0) && status.stdout.contains(&id.to_string())
+        });
+        if let Some(code) = service.ended() {
+            panic!("netdp up ended with {code:?}: {}", service.wait(Duration::from_secs(1)));
+        }
+        service
+    }
+
+    /// Ids of the programs attached at interfaces of this host, by `bpftool net`: (interface, direction, name).
+    pub fn attached_programs(&self) -> Vec<(String, String, String)> {
+        let shown: Value = self.ns.sh("bpftool -j net show").json();
+        let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
+        let entries = shown[0]["tc"].as_array().cloned().unwrap_or_default();
+        entries.iter().map(|e| (text(e, "devname"), text(e, "kind"), text(e, "name"))).collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // netdp mounts its bpffs there; a test that ends without `netdp down` leaves it, and that is its right.
+        let _ = umount2(&self.run_dir().join("bpf"), MntFlags::MNT_DETACH);
+    }
+}
+
+/// The binary under test: `NETDP_BIN`, or the release build of this workspace.
+pub fn netdp_binary() -> PathBuf {
+    let built = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/release/netdp");
+    let path = env::var_os("NETDP_BIN").map_or_else(|| PathBuf::from(built), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask build`, or set NETDP_BIN", path.display());
+    path
+}

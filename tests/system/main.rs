@@ -1,0 +1,17 @@
+//! Real traffic over real interfaces: hosts, containers and neighbours as namespaces.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step is a failed test, and the panic says which"
+)]
+
+mod crash;
+mod isolation;
+mod leave;
+mod reserve;
+mod scale;
+mod slow_path;
+mod speed;
+mod ways;
+mod wire;

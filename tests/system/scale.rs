@@ -1,0 +1,85 @@
+//! A thousand containers on one host instance.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use tests::server::{Server, ask_udp};
+use tests::topology::{Bed, Container, Host};
+
+const CONTAINERS: usize = 1000;
+
+/// Echo requests from one container to all others are sent in rounds of this many per second: the kernel's
+/// table of neighbours is one for all namespaces of the machine and holds 1024 that are not permanent.
+const ROUND: usize = 50;
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    sorted[(sorted.len() - 1) * percent / 100]
+}
+
+/// Resident memory of a process in KiB.
+fn resident(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+fn ping(from: &Container, to: Ipv4Addr) {
+    let ran = from.ns.sh(&format!("ping -n -q -c 1 -W 3 {to} && ip neigh flush all"));
+    assert_eq!(ran.code, Some(0), "{} cannot reach {to}\n{ran}", from.ns.name());
+}
+
+/// Attaches one more and asks it to reach the first, the one before it, the outside, and to be reached by both.
+fn attach(bed: &Bed, host: &Host, all: &mut Vec<Container>) -> Duration {
+    let begin = Instant::now();
+    let new = bed.container(host, &format!("c{}", all.len()), &[]);
+    let took = begin.elapsed();
+    ask_udp(&new.ns, 0, (bed.outside.address, 80)).unwrap_or_else(|e| panic!("{} to outside: {e}", new.ns.name()));
+    for other in all.first().into_iter().chain(all.last()) {
+        ping(&new, other.address);
+        ping(other, new.address);
+    }
+    all.push(new);
+    took
+}
+
+#[test]
+fn thousand_containers_reach_one_another_and_the_outside() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let controller = host.up();
+    let _server = Server::start(&bed.outside.ns, 80);
+    let mut all = Vec::new();
+    let mut times: Vec<Duration> = (0..CONTAINERS).map(|_| attach(&bed, &host, &mut all)).collect();
+    let (first, last) = (times[..100].to_vec(), times[CONTAINERS - 100..].to_vec());
+    times.sort();
+    println!(
+        "{CONTAINERS} attaches: p50 {:?}, p99 {:?}, mean of the first 100 {:?}, of the last 100 {:?}",
+        percentile(&times, 50),
+        percentile(&times, 99),
+        first.iter().sum::<Duration>() / 100,
+        last.iter().sum::<Duration>() / 100,
+    );
+    println!("controller: {} KiB resident", resident(controller.id()));
+    assert_matrix(&all);
+    let listed = host.json(&["ps"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(CONTAINERS));
+    let begin = Instant::now();
+    host.netdp_within(&["down"], Duration::from_secs(120)).done();
+    println!("down: {:?}", begin.elapsed());
+    let left = host.ns.out("ip -o link | grep -c ' nd' || true");
+    assert_eq!(left.trim(), "0", "veths left");
+}
+
+/// Every container reaches the middle one and is reached by it, in rounds.
+fn assert_matrix(all: &[Container]) {
+    let middle = &all[all.len() / 2];
+    for round in all.chunks(ROUND) {
+        let begin = Instant::now();
+        let others = round.iter().filter(|other| other.address != middle.address);
+        for other in others {
+            ping(other, middle.address);
+            ping(middle, other.address);
+        }
+        std::thread::sleep(Duration::from_millis(500).saturating_sub(begin.elapsed()));
+    }
+}

@@ -1,0 +1,133 @@
+//! Debian packages: which are missing, and how they get in without starting anything on the host.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::command;
+use crate::lacking::Lacking;
+
+/// What `bpf-linker` is built from and linked with, and the tools that check and strip the object.
+pub(crate) const BUILD: &[&str] =
+    &["gcc", "libpolly-22-dev", "libzstd-dev", "llvm-22", "llvm-22-dev", "zlib1g-dev"];
+/// The second way to build for the BPF target.
+pub(crate) const BPF_TOOLCHAIN: &[&str] = &["cargo-web", "rust-web-src", "rustc-web"];
+/// The independent peers that the tests and the demo hold netdp against.
+pub(crate) const PEERS: &[&str] = &[
+    "bpftool",
+    "curl",
+    "ethtool",
+    "iperf3",
+    "iproute2",
+    "iputils-ping",
+    "netcat-openbsd",
+    "nftables",
+    "nginx-light",
+    "python3-scapy",
+    "tcpdump",
+];
+
+const APT: &str = "/usr/bin/apt-get";
+
+/// Those of `wanted` that are not installed.
+pub(crate) fn missing<'a>(wanted: &[&'a str]) -> Result<Vec<&'a str>> {
+    // dpkg-query exits 1 when it knows nothing of one of them: its output is the answer all the same.
+    let query = Command::new("dpkg-query")
+        .args(["--show", "--showformat", "${Package} ${db:Status-Status}\\n"])
+        .args(wanted)
+        .output();
+    let Ok(query) = query else {
+        return Err(lacking_apt(wanted));
+    };
+    let listed = String::from_utf8_lossy(&query.stdout);
+    let installed: Vec<&str> = listed.lines().filter_map(|line| line.strip_suffix(" installed")).collect();
+    Ok(wanted.iter().copied().filter(|package| !installed.contains(package)).collect())
+}
+
+/// Installs packages; an error that holds the exact command when that is not possible here.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    if !Path::new(APT).exists() {
+        return Err(lacking_apt(packages));
+    }
+    if !is_root()? {
+        return Err(Lacking(format!(
+            "these packages are missing and only root may install them: {list}\n\
+             run: sudo apt-get update && sudo apt-get install -y --no-install-recommends {list}",
+            list = packages.join(" ")
+        ))
+        .into());
+    }
+    println!("setup: installing {}", packages.join(" "));
+    let _quiet = NoServices::begin()?;
+    command::run(apt().arg("update"))?;
+    command::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))?;
+    if packages.contains(&"nginx-light") {
+        // The tests start their own nginx in their own namespaces; the next boot must not start one either.
+        command::run(Command::new("update-rc.d").args(["nginx", "disable"]))?;
+    }
+    Ok(())
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}
+
+fn lacking_apt(packages: &[&str]) -> anyhow::Error {
+    Lacking(format!(
+        "setup installs through apt, which this machine does not have.\n\
+         Install what these Debian packages hold by other means: {}",
+        packages.join(" ")
+    ))
+    .into()
+}
+
+/// Whether we run as root, by the owner of our own process.
+pub(crate) fn is_root() -> Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(fs::metadata("/proc/self").context("cannot read /proc/self")?.uid() == 0)
+}
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+const POLICY_ASIDE: &str = "/usr/sbin/policy-rc.d.before-netdp-setup";
+/// invoke-rc.d asks this script, and 101 means "you may not".
+const DENY: &str =
+    "#!/bin/sh\n# netdp-setup: packages must not start services while it installs them.\nexit 101\n";
+
+/// While it lives, no package that is being installed may start a service.
+struct NoServices;
+
+impl NoServices {
+    fn begin() -> Result<Self> {
+        restore_policy()?;
+        if Path::new(POLICY).exists() {
+            fs::rename(POLICY, POLICY_ASIDE).with_context(|| format!("cannot move {POLICY} aside"))?;
+        }
+        fs::write(POLICY, DENY).with_context(|| format!("cannot write {POLICY}"))?;
+        fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
+        Ok(Self)
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if let Err(error) = restore_policy() {
+            eprintln!("warning: {error:#}; remove {POLICY} by hand");
+        }
+    }
+}
+
+/// Puts the host's own policy back; also after a setup that was killed half-way.
+pub(crate) fn restore_policy() -> Result<()> {
+    if fs::read_to_string(POLICY).is_ok_and(|text| text == DENY) {
+        fs::remove_file(POLICY).with_context(|| format!("cannot remove {POLICY}"))?;
+    }
+    if Path::new(POLICY_ASIDE).exists() {
+        fs::rename(POLICY_ASIDE, POLICY).with_context(|| format!("cannot put {POLICY} back"))?;
+    }
+    Ok(())
+}
