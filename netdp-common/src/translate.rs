@@ -194,6 +194,28 @@ impl NewFlow {
     }
 }
 
+/// The other direction of an entry, written anew: it is delivered where this direction's packets come from.
+#[inline(always)]
+pub const fn mirror(key: &FlowKey, flow: &Flow, back: Delivery) -> Flow {
+    Flow {
+        src: key.dst,
+        dst: key.src,
+        sport: key.dport,
+        dport: key.sport,
+        exit: back.exit,
+        state: flow.state,
+        flags: flow.flags ^ flow_flags::REPLY,
+        twin_zone: key.zone,
+        ifindex: back.ifindex,
+        seen: flow.seen,
+        owner: flow.owner,
+        mac: back.mac,
+        gateway_mac: back.gateway_mac,
+        packets: 0,
+        bytes: 0,
+    }
+}
+
 /// The source port (or echo identifier) of the `n`-th try: first the original one, then random ones of its
 /// class, so that what needed a privileged port keeps one (RFC 4787, REQ-3a; bands of `nf_nat_core.c`).
 #[inline(always)]
@@ -256,6 +278,14 @@ mod tests {
         let (original, reply) = (flow.original(), flow.reply());
         assert_eq!(original.twin_key(&flow.key), flow.reply_key());
         assert_eq!(reply.twin_key(&flow.reply_key()), flow.key);
+    }
+
+    #[test]
+    fn a_lost_direction_is_written_anew_from_the_other() {
+        let flow = NewFlow::masquerade(key(), (5, &link()), (9, addr(50)), State::TcpSynSent, 1);
+        let (original, reply) = (flow.original(), flow.reply());
+        assert_eq!(mirror(&flow.key, &original, Delivery::link(5, &link())), reply);
+        assert_eq!(mirror(&flow.reply_key(), &reply, Delivery::uplink(9)), original);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use aya_ebpf::helpers::{
 };
 use netdp_common::timers::{State, ticks};
 use netdp_common::tracker;
-use netdp_common::translate::{NewFlow, PORT_TRIES, candidate};
-use netdp_common::{Flow, FlowKey, Reason};
+use netdp_common::translate::{Delivery, NewFlow, PORT_TRIES, candidate, mirror};
+use netdp_common::{Flow, FlowKey, Reason, Zone};
 
 use super::access::Packet;
-use super::maps::{BEGINNING, FLOWS, SWEPT};
+use super::maps::{BEGINNING, FLOWS, LINKS, SWEPT};
 use super::parse::Tuple;
 use super::sockets;
 
@@ -39,7 +39,7 @@ pub(super) fn follow(packet: &Packet, tuple: &Tuple) -> Option<*mut Flow> {
     // SAFETY: the kernel keeps the value in place while the program runs. Other CPUs may write the same fields;
     // each is a single aligned store of a value that is right by itself.
     unsafe {
-        if (*flow).seen != now && !refresh(&tuple.key, flow, now) {
+        if (*flow).seen != now && !refresh(&tuple.key, flow, now, packet.ifindex()) {
             return None;
         }
         let state = State::from_number((*flow).state);
@@ -62,13 +62,13 @@ pub(super) fn peek(key: &FlowKey) -> Option<&'static Flow> {
     unsafe { if has_ended(flow, &(*flow).twin_key(key), now()) { None } else { Some(&*flow) } }
 }
 
-/// Stamps an entry that was last seen in another tick; ends it and says `false` when it has expired. A call of its
-/// own, as is `change`: both are rare, and their keys are not to lie on the stack of every packet.
+/// Stamps an entry that was last seen in another tick, in a packet that came in by `ifindex`; ends it and says `false`
+/// when it has expired. A call of its own, as is `change`: both are rare, and their keys are not to lie on the stack of every packet.
 ///
 /// # Safety
 /// `flow` is the value that the kernel returned for `key`.
 #[inline(never)]
-unsafe fn refresh(key: &FlowKey, flow: *mut Flow, now: u32) -> bool {
+unsafe fn refresh(key: &FlowKey, flow: *mut Flow, now: u32, ifindex: u32) -> bool {
     // SAFETY: by the contract of this function.
     unsafe {
         let twin = (*flow).twin_key(key);
@@ -77,8 +77,29 @@ unsafe fn refresh(key: &FlowKey, flow: *mut Flow, now: u32) -> bool {
             return false;
         }
         (*flow).seen = now;
+        if FLOWS.get_ptr(&twin).is_none() {
+            heal(key, &*flow, &twin, ifindex);
+        }
     }
     true
+}
+
+/// Writes a lost direction anew. Nothing evicts an entry, but whoever deletes both directions may be killed between
+/// the two. The table may be full: then the next tick tries again.
+#[inline(always)]
+fn heal(key: &FlowKey, flow: &Flow, twin: &FlowKey, ifindex: u32) {
+    let back = match key.zone {
+        Zone::UPLINK => Delivery::uplink(ifindex),
+        Zone::HOST => Delivery::loopback(ifindex),
+        // SAFETY: the controller replaces entries whole, and the map is not preallocated.
+        _ => match unsafe { LINKS.get(&ifindex) } {
+            Some(link) => Delivery::link(ifindex, link),
+            None => return,
+        },
+    };
+    let Ok(beginning) = beginning() else { return };
+    beginning.flow = mirror(key, flow, back);
+    let _ = FLOWS.insert(twin, &beginning.flow, BPF_NOEXIST);
 }
 
 /// Whether both directions have been silent for the timeout. A direction alone may be silent for as long as it
