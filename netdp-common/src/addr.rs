@@ -141,8 +141,9 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        let [first, rest @ ..] = self.0;
+        write!(f, "{first:02x}")?;
+        rest.iter().try_for_each(|byte| write!(f, ":{byte:02x}"))
     }
 }
 
@@ -169,6 +170,11 @@ mod tests {
         let addr = Addr::from(Ipv4Addr::new(10, 1, 2, 3));
         assert_eq!(addr.v4_be().to_ne_bytes(), [10, 1, 2, 3]);
         assert!(addr.is_v4() && !Addr::from(Ipv6Addr::LOCALHOST).is_v4());
+    }
+
+    #[test]
+    fn a_mac_is_printed_as_everywhere() {
+        assert_eq!(Mac([2, 0x42, 0xac, 0x11, 0, 3]).to_string(), "02:42:ac:11:00:03");
     }
 
     #[test]

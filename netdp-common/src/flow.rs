@@ -79,6 +79,7 @@ impl FlowKey {
     };
 
     /// The tuple of a packet in the other direction, coming in from `zone`.
+    #[must_use]
     #[inline(always)]
     pub const fn reversed(&self, zone: Zone) -> Self {
         Self {

@@ -106,7 +106,8 @@ mod tests {
 
     #[test]
     fn first_middle_and_last_fragments_are_fragments_and_df_is_not() {
-        for (field, fragment) in [(0x2000, true), (0x2001, true), (0x0001, true), (0x4000, false), (0, false)] {
+        for (field, fragment) in [(0x2000, true), (0x2001, true), (0x0001, true), (0x4000, false), (0, false)]
+        {
             let header = Ipv4Header { fragment_be: u16::to_be(field), ..header(0x45, 20) };
             assert_eq!(header.is_fragment(), fragment, "{field:x}");
         }

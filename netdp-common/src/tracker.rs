@@ -45,9 +45,8 @@ const fn first_tcp(flags: u8, pick_up: bool) -> Option<State> {
 #[inline(always)]
 pub const fn next(state: State, reply: bool, flags: u8) -> State {
     match state {
-        State::Icmp | State::UdpReplied => state,
         State::UdpUnreplied if reply => State::UdpReplied,
-        State::UdpUnreplied => state,
+        State::Icmp | State::UdpReplied | State::UdpUnreplied => state,
         _ => next_tcp(state, reply, flags),
     }
 }

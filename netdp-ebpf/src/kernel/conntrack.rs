@@ -4,9 +4,7 @@ use core::ffi::c_void;
 use core::ptr::addr_of;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{
-    bpf_for_each_map_elem, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop,
-};
+use aya_ebpf::helpers::{bpf_for_each_map_elem, bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
 use netdp_common::timers::{State, ticks};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow, PORT_TRIES, candidate, mirror};

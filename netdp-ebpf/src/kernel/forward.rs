@@ -4,9 +4,7 @@ use aya_ebpf::bindings::{
     BPF_F_INGRESS, TC_ACT_REDIRECT, bpf_fib_lookup as FibLookup, bpf_redir_neigh as NextHop,
     bpf_redir_neigh__bindgen_ty_1 as NextHopAddr,
 };
-use aya_ebpf::helpers::{
-    bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
-};
+use aya_ebpf::helpers::{bpf_check_mtu, bpf_fib_lookup, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer};
 use netdp_common::{Addr, Flow, Reason, Zone};
 
 use super::access::Packet;
@@ -66,9 +64,7 @@ pub(super) fn route(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr) ->
     fib.__bindgen_anon_3.ipv4_src = tuple.key.src.v4_be();
     fib.__bindgen_anon_4.ipv4_dst = dst.v4_be();
     // SAFETY: the helper reads and writes the struct within the size given.
-    let code = unsafe {
-        bpf_fib_lookup(packet.skb().cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0)
-    };
+    let code = unsafe { bpf_fib_lookup(packet.skb().cast(), &raw mut fib, size_of::<FibLookup>() as i32, 0) };
     match code {
         FIB_SUCCESS | FIB_NO_NEIGH => Route::Via(fib.ifindex, next_hop(&fib)),
         FIB_FWD_DISABLED => Route::Disabled,
@@ -98,12 +94,7 @@ fn next_hop(fib: &FibLookup) -> NextHop {
 
 /// Out of an uplink, translated. The packet is untouched when the stack has to answer it.
 #[inline(always)]
-pub(super) fn to_uplink(
-    packet: &Packet,
-    tuple: &Tuple,
-    flow: &Flow,
-    ingress: u32,
-) -> Result<Action, Reason> {
+pub(super) fn to_uplink(packet: &Packet, tuple: &Tuple, flow: &Flow, ingress: u32) -> Result<Action, Reason> {
     if tuple.ttl <= 1 {
         return Ok(Action::SlowPath);
     }
@@ -121,9 +112,7 @@ pub(super) fn to_uplink(
 pub(super) fn neighbour(ifindex: u32, next_hop: Option<NextHop>, action: Action) -> Result<Action, Reason> {
     let code = match next_hop {
         // SAFETY: the helper reads the struct within the size given.
-        Some(mut hop) => unsafe {
-            bpf_redirect_neigh(ifindex, &raw mut hop, size_of::<NextHop>() as i32, 0)
-        },
+        Some(mut hop) => unsafe { bpf_redirect_neigh(ifindex, &raw mut hop, size_of::<NextHop>() as i32, 0) },
         // SAFETY: null and zero mean "no next hop given".
         None => unsafe { bpf_redirect_neigh(ifindex, core::ptr::null_mut(), 0, 0) },
     };

@@ -1,7 +1,8 @@
 //! Ports that belong to the host itself: published, or held by a socket.
 
 use aya_ebpf::bindings::{
-    __sk_buff, bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
+    __sk_buff, bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
 };
 use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use netdp_common::{Addr, Backend, FlowKey, Port, PortKey, proto};
@@ -17,7 +18,9 @@ pub(super) fn published(addr: Addr, port: Port, proto: u8) -> Option<&'static Ba
     // SAFETY: the controller replaces entries whole and the map is not preallocated, so a value that was found
     // stays as it is while the program runs.
     unsafe {
-        PORTS.get(PortKey::new(addr, port, proto)).or_else(|| PORTS.get(PortKey::new(Addr::ANY4, port, proto)))
+        PORTS
+            .get(PortKey::new(addr, port, proto))
+            .or_else(|| PORTS.get(PortKey::new(Addr::ANY4, port, proto)))
     }
 }
 

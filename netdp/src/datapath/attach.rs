@@ -94,7 +94,7 @@ impl Datapath {
     /// The pins cannot be read.
     pub fn attachments(&self) -> Result<Vec<Attachment>, Error> {
         let mut found = Vec::new();
-        for (hook, ifindex) in self.pins(&self.link_dir())? {
+        for (hook, ifindex) in pins(&self.link_dir())? {
             let path = self.link_dir().join(hook.pin_name(ifindex));
             let info = link::open(&path)
                 .and_then(|fd| link::info(&fd))
@@ -104,7 +104,7 @@ impl Datapath {
                 found.push(Attachment { hook, ifindex, program_id: info.program_id, mode });
             }
         }
-        for (hook, ifindex) in self.pins(&self.filter_dir())? {
+        for (hook, ifindex) in pins(&self.filter_dir())? {
             found.push(Attachment { hook, ifindex, program_id: 0, mode: AttachMode::Clsact });
         }
         Ok(found)
@@ -114,10 +114,10 @@ impl Datapath {
     pub(super) fn exchange_all(&self) -> Result<(), Error> {
         for hook in Hook::ALL {
             let mut program = self.pinned_program(hook)?;
-            for (_, ifindex) in self.pins(&self.link_dir())?.into_iter().filter(|(h, _)| *h == hook) {
+            for (_, ifindex) in pins(&self.link_dir())?.into_iter().filter(|(h, _)| *h == hook) {
                 self.exchange(&program, hook, ifindex)?;
             }
-            for (_, ifindex) in self.pins(&self.filter_dir())?.into_iter().filter(|(h, _)| *h == hook) {
+            for (_, ifindex) in pins(&self.filter_dir())?.into_iter().filter(|(h, _)| *h == hook) {
                 match interface_name(ifindex) {
                     Some(ifname) => self.attach_filter(&mut program, hook, &ifname, ifindex)?,
                     None => self.detach(hook, ifindex)?,
@@ -196,19 +196,21 @@ impl Datapath {
         std::mem::forget(program.take_link(id).map_err(failed)?);
         Ok(())
     }
-
-    fn pins(&self, folder: &Path) -> Result<Vec<(Hook, u32)>, Error> {
-        let failed = |e| Error::pin("listing", folder, e);
-        let mut found = Vec::new();
-        for entry in fs::read_dir(folder).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            found.extend(Hook::from_pin_name(&name.to_string_lossy()));
-        }
-        found.sort_unstable();
-        Ok(found)
-    }
 }
 
+/// The hooks whose pins are in a folder.
+fn pins(folder: &Path) -> Result<Vec<(Hook, u32)>, Error> {
+    let failed = |e| Error::pin("listing", folder, e);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        found.extend(Hook::from_pin_name(&name.to_string_lossy()));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// Makes a folder that may be there.
 pub(super) fn make_dir(path: &Path) -> Result<(), Error> {
     match fs::create_dir(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -226,9 +228,12 @@ pub(super) fn pin_link(link: Result<FdLink, LinkError>, path: &Path) -> Result<(
     Ok(())
 }
 
+/// Removes a pin that may be gone.
 pub(super) fn remove_pin(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::pin("removing the pin", path, error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::pin("removing the pin", path, error))
+        }
         _ => Ok(()),
     }
 }

@@ -90,7 +90,7 @@ impl Datapath {
         all.extend(self.rows(names::PORTS)?.into_iter().map(|(k, v)| Entry::Port(k, v)));
         all.extend(self.rows(names::UPLINKS)?.into_iter().map(|(k, v)| Entry::Uplink(k, v)));
         all.extend(self.rows::<_, u32>(names::HOST_ADDRS)?.into_iter().map(|(k, _)| Entry::HostAddr(k)));
-        for row in self.subnets()?.iter() {
+        for row in &self.subnets()? {
             let (key, network) = row.map_err(|e| Error::map(names::SUBNETS, e))?;
             let key = SubnetKey { prefix_len: key.prefix_len(), addr: key.data() };
             all.push(Entry::Subnet(key, network));
@@ -110,7 +110,7 @@ impl Datapath {
 
     /// The network of exactly this prefix. The kernel's look-up alone would also find a shorter one.
     fn subnet(&self, key: &SubnetKey) -> Result<Option<u32>, Error> {
-        for row in self.subnets()?.iter() {
+        for row in &self.subnets()? {
             let (found, network) = row.map_err(|e| Error::map(names::SUBNETS, e))?;
             if found.prefix_len() == key.prefix_len && found.data() == key.addr {
                 return Ok(Some(network));
@@ -125,7 +125,8 @@ impl Datapath {
     }
 
     fn insert_error(&self, name: &'static str, error: MapError) -> Error {
-        let full = matches!(&error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
+        let full =
+            matches!(&error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
         match aya::maps::MapInfo::from_pin(self.map_path(name)) {
             Ok(info) if full => Error::Full { name, max: info.max_entries() },
             _ => Error::map(name, error),
