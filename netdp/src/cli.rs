@@ -46,7 +46,13 @@ pub struct Common {
     #[arg(long, env = "NETDP_RUN_DIR", default_value = "/run/netdp", value_name = "DIR", global = true)]
     pub run_dir: PathBuf,
     /// Where the database is kept.
-    #[arg(long, env = "NETDP_STATE_DIR", default_value = "/var/lib/netdp", value_name = "DIR", global = true)]
+    #[arg(
+        long,
+        env = "NETDP_STATE_DIR",
+        default_value = "/var/lib/netdp",
+        value_name = "DIR",
+        global = true
+    )]
     pub state_dir: PathBuf,
     /// Say more on stderr; twice for everything. `NETDP_LOG` takes a filter such as netdp=debug.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -185,7 +191,8 @@ pub struct NetworkCreate {
     #[arg(long)]
     pub ipv6: bool,
     /// IPv4 addresses.
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub ipv4: bool,
     /// No way in or out but from the host itself.
     #[arg(long)]
@@ -222,7 +229,10 @@ pub enum DriverArg {
 
 /// `netdp network ls`
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  netdp network ls\n  netdp network ls -q -f driver=bridge\n  netdp network ls -o json")]
+#[command(after_help = "Examples:\n  \
+        netdp network ls\n  \
+        netdp network ls -q -f driver=bridge\n  \
+        netdp network ls -o json")]
 pub struct NetworkLs {
     /// Print ids only.
     #[arg(short, long)]
@@ -366,7 +376,9 @@ impl Command {
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Up(args) => args.format.output,
-            Self::Status(args) | Self::Check(args) | Self::Flows(args) | Self::Drops(args) => args.format.output,
+            Self::Status(args) | Self::Check(args) | Self::Flows(args) | Self::Drops(args) => {
+                args.format.output
+            }
             Self::Network(Network::Create(args)) => args.output,
             Self::Network(Network::Ls(args)) => args.format.output,
             Self::Network(Network::Inspect(args)) => args.format.output,
@@ -396,7 +408,11 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// As in Docker a label may come without a value.
 fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if key.is_empty() { Err("a label needs a key".to_owned()) } else { Ok((key.to_owned(), value.to_owned())) }
+    if key.is_empty() {
+        Err("a label needs a key".to_owned())
+    } else {
+        Ok((key.to_owned(), value.to_owned()))
+    }
 }
 
 fn expose(text: &str) -> Result<PortSpec, String> {
@@ -446,7 +462,8 @@ mod tests {
 
     #[test]
     fn the_o_of_network_create_is_an_option_of_the_driver() {
-        let Command::Network(Network::Create(args)) = parse("network create -o mtu=1400 x").unwrap().command else {
+        let Command::Network(Network::Create(args)) = parse("network create -o mtu=1400 x").unwrap().command
+        else {
             panic!("another command");
         };
         assert_eq!(args.options, [("mtu".to_owned(), "1400".to_owned())]);
@@ -456,9 +473,17 @@ mod tests {
     #[test]
     fn wrong_lines_are_wrong() {
         for line in [
-            "", "attach --name x", "attach --netns /a --pid 1 --name x", "attach --netns /a --name -x",
-            "attach --netns /a --name x -p 99999", "attach --netns /a --name x --mac-address 1",
-            "network create", "network create a/b", "network create --subnet 1.2.3.4/99 x", "network rm", "frobnicate",
+            "",
+            "attach --name x",
+            "attach --netns /a --pid 1 --name x",
+            "attach --netns /a --name -x",
+            "attach --netns /a --name x -p 99999",
+            "attach --netns /a --name x --mac-address 1",
+            "network create",
+            "network create a/b",
+            "network create --subnet 1.2.3.4/99 x",
+            "network rm",
+            "frobnicate",
             "-q -v ps",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
@@ -467,7 +492,8 @@ mod tests {
 
     #[test]
     fn ipv4_can_be_said_off() {
-        for (line, expected) in [("", true), ("--ipv4", true), ("--ipv4=false", false), ("--ipv4=true", true)] {
+        for (line, expected) in [("", true), ("--ipv4", true), ("--ipv4=false", false), ("--ipv4=true", true)]
+        {
             let cli = parse(&format!("network create {line} x")).unwrap();
             let Command::Network(Network::Create(args)) = cli.command else { panic!("another command") };
             assert_eq!(args.ipv4, expected, "{line}");

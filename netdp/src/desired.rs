@@ -1,7 +1,7 @@
 //! What the kernel should have, worked out from the model alone: links, hooks, sysctls and rows of the maps.
 //!
-//! Links are called by name here and their numbers are put in when a row is compared or written: a link that is still
-//! to be made has no number yet.
+//! Links are called by name here and their numbers are put in when a row is compared or written: a link that
+//! is still to be made has no number yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -260,8 +260,8 @@ pub fn host_sysctls() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `forwarding` is what the FIB look-up of the programs and the slow path ask for, on our own interface only. Redirects
-/// would tell containers of ways around the datapath, and IPv6 is not moved yet.
+/// `forwarding` is what the FIB look-up of the programs and the slow path ask for, on our own interface only.
+/// Redirects would tell containers of ways around the datapath, and IPv6 is not moved yet.
 pub fn bridge_sysctls(device: &str) -> BTreeMap<String, String> {
     [("ipv4", "forwarding", "1"), ("ipv4", "send_redirects", "0"), ("ipv6", "disable_ipv6", "1")]
         .into_iter()
@@ -319,7 +319,8 @@ fn pair(bridge: &Bridge, endpoint: &Endpoint, attachment: &Attachment) -> Veth {
     }
 }
 
-/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the address too.
+/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the
+/// address too.
 fn host_mac(attachment: &Attachment) -> Mac {
     let [a, b, c, d] = attachment.address.octets();
     Mac([0x06, 0x42, a, b, c, d])

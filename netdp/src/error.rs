@@ -8,8 +8,8 @@ use crate::model::PublishedPort;
 use crate::names::Unresolved;
 use crate::{datapath, host, ipam, netlink, plan, publish, service, store};
 
-/// Why a command did not do what it was asked for. The host and the database are as they were before, unless the
-/// message says otherwise.
+/// Why a command did not do what it was asked for. The host and the database are as they were before, unless
+/// the message says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A word names nothing, or too much.
@@ -85,6 +85,9 @@ pub enum Error {
     /// The machine lacks something.
     #[error("this host lacks {0}")]
     Lacks(String),
+    /// The process lacks something.
+    #[error("this process lacks {0}")]
+    Unprivileged(String),
     /// An option or a driver that the contract knows and this version does not.
     #[error("{0} is not supported in this version")]
     Unsupported(String),
@@ -227,7 +230,9 @@ impl Error {
             Self::Unresolved(Unresolved::Unknown { nearest, .. }) if !nearest.is_empty() => {
                 Some(format!("did you mean {}?", nearest.join(" or ")))
             }
-            Self::Unresolved(Unresolved::Unknown { kind: "network", .. }) => Some("see netdp network ls".to_owned()),
+            Self::Unresolved(Unresolved::Unknown { kind: "network", .. }) => {
+                Some("see netdp network ls".to_owned())
+            }
             Self::Unresolved(Unresolved::Unknown { .. }) => Some("see netdp ps -a".to_owned()),
             Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
             Self::Ipam(error) => error.advice().map(str::to_owned),
@@ -240,19 +245,25 @@ impl Error {
         match self {
             Self::Foreign(_) => Some("remove or rename it, or choose another -o bridge-name"),
             Self::PortTaken { .. } => Some("publish on another port or address, or detach that endpoint"),
-            Self::Bind(host::ports::Error::InUse(_)) => {
-                Some("another program of this host has the port (see ss -lntup): end it, or publish on another port")
-            }
+            Self::Bind(host::ports::Error::InUse(_)) => Some(
+                "another program of this host has the port (see ss -lntup): end it, or publish on another port",
+            ),
             Self::NoPort { .. } => Some("widen the range, or detach endpoints that publish there"),
+            Self::Unprivileged(_) => Some("run netdp as root"),
+            Self::Datapath(_) if self.is_lack() => Some("run netdp as root"),
             Self::Lacks(_) => Some("netdp check shows all that this host offers and lacks"),
             Self::NameTaken { .. } => Some("choose another name, or remove the old one first"),
             Self::OtherNetns { .. } => Some("choose another --name, or netdp detach the old one first"),
             Self::OtherName(_) => Some("use that name, or netdp detach it first"),
             Self::AttachedOtherwise { .. } => Some("netdp detach it from the network first"),
             Self::NetworkInUse { .. } => Some("netdp detach them first, or remove with -f"),
-            Self::NetnsGone(_) => Some("netdp detach the endpoint, or attach it again with its new namespace"),
+            Self::NetnsGone(_) => {
+                Some("netdp detach the endpoint, or attach it again with its new namespace")
+            }
             Self::IfnameTaken(_) => Some("choose another --ifname, or leave it out"),
-            Self::ControllerStays(_) => Some("end it with SIGKILL, which leaves the datapath as it is, and try again"),
+            Self::ControllerStays(_) => {
+                Some("end it with SIGKILL, which leaves the datapath as it is, and try again")
+            }
             Self::Several(_) => Some("netdp up removes what is left over"),
             _ => None,
         }
@@ -265,11 +276,12 @@ impl Error {
 
     fn is_lack(&self) -> bool {
         match self {
-            Self::Lacks(_) => true,
+            Self::Lacks(_) | Self::Unprivileged(_) => true,
+            Self::Store(error) => error.is_denied(),
             Self::Netlink(error) => error.is_denied(),
             Self::Bpffs(error) => error.is_denied(),
             Self::Io { source, .. }
-            | Self::Store(store::Error::Directory { source, .. })
+            | Self::Datapath(datapath::Error::Pin { source, .. })
             | Self::Lock(host::lock::Error::File { cause: source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }
@@ -284,10 +296,8 @@ impl Error {
 
     /// A port that one of our endpoints has published.
     pub fn port_taken(address: Ipv4Addr, port: u16, by: String, held: &PublishedPort) -> Self {
-        let held = format!(
-            "{}/{} -> {}:{}",
-            held.container_port, held.protocol, held.host_address, held.host_port
-        );
+        let held =
+            format!("{}/{} -> {}:{}", held.container_port, held.protocol, held.host_address, held.host_port);
         Self::PortTaken { address, port, by, held }
     }
 }

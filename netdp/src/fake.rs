@@ -7,7 +7,7 @@ use ipnet::Ipv4Net;
 
 use crate::Error;
 use crate::datapath::{Entry, Hook};
-use crate::desired::{Inside, RowKey, Veth};
+use crate::desired::{BridgeLink, Inside, RowKey, Veth};
 use crate::model::Host;
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::world::{Scope, World};
@@ -71,9 +71,11 @@ impl Fake {
     }
 
     fn create_veth(&mut self, name: &str, veth: &Veth) -> Result<(), Error> {
-        let taken = self.state.insides.values().any(|inside| {
-            (&inside.netns, &inside.ifname) == (&veth.inside.netns, &veth.inside.ifname)
-        });
+        let taken = self
+            .state
+            .insides
+            .values()
+            .any(|inside| (&inside.netns, &inside.ifname) == (&veth.inside.netns, &veth.inside.ifname));
         if taken || self.state.links.contains_key(name) {
             return Err(Error::IfnameTaken(veth.inside.ifname.clone()));
         }
@@ -115,11 +117,20 @@ impl Fake {
         row.entry(number).ok_or_else(|| Error::LinkGone(row.links().join(" or ")))
     }
 
-    /// What must hold after every step: nothing that can send goes past a program, and the guard knows its address.
+    /// What must hold after every step: nothing that can send goes past a program, and the guard knows its
+    /// address.
     fn check_safety(&self) {
-        for (name, facts) in self.state.links.iter().filter(|(name, facts)| facts.up && name.starts_with("nd")) {
-            assert!(self.state.hooks.contains(&(Hook::FromContainer, facts.index)), "{name} is up without program");
-            assert!(self.state.entries.contains_key(&RowKey::Link(facts.index)), "{name} is up without its row");
+        for (name, facts) in
+            self.state.links.iter().filter(|(name, facts)| facts.up && name.starts_with("nd"))
+        {
+            assert!(
+                self.state.hooks.contains(&(Hook::FromContainer, facts.index)),
+                "{name} is up without program"
+            );
+            assert!(
+                self.state.entries.contains_key(&RowKey::Link(facts.index)),
+                "{name} is up without its row"
+            );
             for uplink in &self.host.uplinks {
                 assert!(self.state.hooks.contains(&(Hook::ToUplink, uplink.ifindex)), "no guard for {name}");
             }
@@ -140,32 +151,19 @@ impl Fake {
                 // The real one puts the first value back; what is left to remember is no difference any more.
                 self.state.remembered.retain(|remembered, first| remembered != path || first != value);
             }
-            Step::CreateBridge { name, bridge } => {
-                assert!(!self.state.links.contains_key(name), "{name} twice");
-                let (alias, mac) = (Some(bridge.alias.clone()), bridge.mac);
-                self.add_link(name, LinkFacts { index: 0, alias, mac, mtu: bridge.mtu, up: false, controller: None });
+            Step::ReserveBinds => self.state.binds = true,
+            Step::ReleaseBinds => self.state.binds = false,
+            Step::EndFlows { addresses } => self.state.ended.extend(addresses),
+            Step::AttachHook { .. } | Step::DetachHook { .. } | Step::Put(_) | Step::Delete(_) => {
+                self.take_in_datapath(step)?;
             }
-            Step::AddAddress { link, address } => {
-                let index = self.link(link)?.index;
-                self.state.addresses.insert((index, *address));
-            }
-            Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
-            Step::SetUp { link } => self.link(link)?.up = true,
-            Step::CreateVeth { name, veth } => self.create_veth(name, veth)?,
-            Step::ConfigureInside { veth } => {
-                assert!(self.state.insides.values().any(|inside| *inside == veth.inside), "nothing to configure");
-            }
-            Step::JoinBridge { link, bridge } => {
-                let bridge = self.link(bridge)?.index;
-                self.link(link)?.controller = Some(bridge);
-            }
-            Step::RemoveVeth { link } => {
-                let number = self.state.links.get(link).map(|facts| facts.index);
-                self.delete_link(link);
-                self.state.hooks.retain(|(_, hooked)| Some(*hooked) != number);
-                self.state.entries.retain(|key, _| Some(*key) != number.map(RowKey::Link));
-            }
-            Step::DeleteLink { link } => self.delete_link(link),
+            _ => self.take_on_links(step)?,
+        }
+        Ok(())
+    }
+
+    fn take_in_datapath(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
             Step::AttachHook { hook, link } => {
                 let key = self.hook(*hook, &Device::Named(link.clone()))?;
                 self.state.hooks.insert(key);
@@ -182,13 +180,45 @@ impl Fake {
                 let entry = self.entry(row)?;
                 self.state.entries.remove(&RowKey::of(&entry));
             }
-            Step::ReserveBinds => self.state.binds = true,
-            Step::ReleaseBinds => self.state.binds = false,
-            Step::EndFlows { address } => {
-                self.state.ended.insert(*address);
-            }
+            other => panic!("not a step of the datapath: {other:?}"),
         }
         Ok(())
+    }
+
+    fn take_on_links(&mut self, step: &Step) -> Result<(), Error> {
+        match step {
+            Step::CreateBridge { name, bridge } => self.create_bridge(name, bridge),
+            Step::AddAddress { link, address } => {
+                let index = self.link(link)?.index;
+                self.state.addresses.insert((index, *address));
+            }
+            Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
+            Step::SetUp { link } => self.link(link)?.up = true,
+            Step::CreateVeth { name, veth } => self.create_veth(name, veth)?,
+            Step::ConfigureInside { veth } => {
+                assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
+            }
+            Step::JoinBridge { link, bridge } => {
+                let bridge = self.link(bridge)?.index;
+                self.link(link)?.controller = Some(bridge);
+            }
+            Step::RemoveVeth { link } => {
+                let number = self.state.links.get(link).map(|facts| facts.index);
+                self.delete_link(link);
+                self.state.hooks.retain(|(_, hooked)| Some(*hooked) != number);
+                self.state.entries.retain(|key, _| Some(*key) != number.map(RowKey::Link));
+            }
+            Step::DeleteLinks { links } => links.iter().for_each(|link| self.delete_link(link)),
+            other => panic!("not a step on links: {other:?}"),
+        }
+        Ok(())
+    }
+
+    fn create_bridge(&mut self, name: &str, bridge: &BridgeLink) {
+        assert!(!self.state.links.contains_key(name), "{name} twice");
+        let (alias, mac) = (Some(bridge.alias.clone()), bridge.mac);
+        let facts = LinkFacts { index: 0, alias, mac, mtu: bridge.mtu, up: false, controller: None };
+        self.add_link(name, facts);
     }
 }
 
@@ -208,7 +238,8 @@ impl World for Fake {
         };
         let Scope::Of(desired) = scope else { return Ok(observed) };
         let bridges = desired.veths.values().map(|veth| &veth.bridge);
-        let names: BTreeSet<&String> = desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).collect();
+        let names: BTreeSet<&String> =
+            desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).collect();
         observed.links.retain(|name, _| names.contains(name));
         let hooked: Vec<_> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
         observed.hooks.retain(|(_, number)| hooked.contains(number));

@@ -1,12 +1,13 @@
 //! One host instance: its directories, its database and its kernel together, as commands use them.
 //!
-//! A command that changes something holds the instance's lock from its first look to its last step. While steps are taken
-//! a mark lies in the run directory; when a command finds one, an earlier command was killed half way, and everything is
-//! brought in line with the database first. The mark lives as long as the kernel's state: both end with the boot.
+//! A command that changes something holds the instance's lock from its first look to its last step. While
+//! steps are taken a mark lies in the run directory; when a command finds one, an earlier command was killed
+//! half way, and everything is brought in line with the database first. The mark lives as long as the
+//! kernel's state: both end with the boot.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,11 +42,12 @@ impl Place {
 
     /// Remembers them for the commands to come.
     pub fn remember_uplinks(&self, names: &[String]) -> Result<(), Error> {
-        let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
+        let lines: String = names.iter().flat_map(|name| [name, "\n"]).collect();
         fs::write(self.uplinks_file(), lines).map_err(Error::io("write the names of the uplinks"))
     }
 
-    /// Forgets what belongs to a datapath that is no more. The lock files stay: whoever waits for one holds it open.
+    /// Forgets what belongs to a datapath that is no more. The lock files stay: whoever waits for one holds
+    /// it open.
     pub fn forget(&self) {
         for file in [self.uplinks_file(), self.mark_file()] {
             // What was never written need not be removed.
@@ -59,6 +61,15 @@ impl Place {
 
     fn mark_file(&self) -> PathBuf {
         self.run_dir.join("unfinished")
+    }
+
+    /// Names of the links that commands which were cut short may have been about to make; none without a mark.
+    pub fn unfinished(&self) -> Result<Option<BTreeSet<String>>, Error> {
+        match fs::read_to_string(self.mark_file()) {
+            Ok(text) => Ok(Some(text.lines().map(str::to_owned).collect())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read the mark of an unfinished command")(error)),
+        }
     }
 }
 
@@ -86,22 +97,36 @@ impl Session {
         make_directory(&place.run_dir)?;
         let guard = lock::change(&place.run_dir).await?;
         let store = Store::open(&place.state_dir)?;
-        let kernel = Kernel::here(&place.run_dir, uplinks)?;
+        let mut kernel = Kernel::here(&place.run_dir, uplinks)?;
+        kernel.adopt(place.unfinished()?.unwrap_or_default());
         Ok(Self { place: place.clone(), store, kernel, _guard: guard })
     }
 
     async fn repaired(mut self) -> Result<Self, Error> {
-        if self.kernel.is_up() && self.place.mark_file().exists() {
+        if self.kernel.is_up() && self.place.unfinished()?.is_some() {
             tracing::warn!("an earlier command was cut short; putting things right first");
+            self.mark_all()?;
             sync(&self.store, &mut self.kernel).await?.keep();
             self.unmark()?;
         }
         Ok(self)
     }
 
-    /// Puts the mark down, before the first step.
-    pub fn mark(&self) -> Result<(), Error> {
-        fs::write(self.place.mark_file(), "").map_err(Error::io("write to the run directory"))
+    /// Puts the mark down, before the first step, with the names of the links that may be made: a link has no
+    /// alias yet when it is made, and is known by its name until it has.
+    pub fn mark<'a>(&self, links: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        let names: String = links.into_iter().flat_map(|name| [name, "\n"]).collect();
+        let file = OpenOptions::new().create(true).append(true).open(self.place.mark_file());
+        file.and_then(|mut file| file.write_all(names.as_bytes())).map_err(Error::io("write to the run directory"))
+    }
+
+    /// Puts the mark down for a run that may make any link that the database knows.
+    pub fn mark_all(&self) -> Result<(), Error> {
+        let (networks, endpoints) = (self.store.networks()?, self.store.endpoints()?);
+        let bridges = networks.iter().filter_map(Network::bridge).map(|bridge| bridge.device.clone());
+        let veths = endpoints.iter().flat_map(|endpoint| &endpoint.attachments).map(Attachment::veth);
+        let names: Vec<String> = bridges.chain(veths).collect();
+        self.mark(names.iter().map(String::as_str))
     }
 
     /// Takes the mark away, after the last step or its undoing.
@@ -115,14 +140,16 @@ impl Session {
     }
 }
 
-/// Brings the kernel in line with the database. What an endpoint lacks is made afterwards, one endpoint after the other: one
-/// whose container is in an unexpected state must not keep the rest from being served.
+/// Brings the kernel in line with the database. What an endpoint lacks is made afterwards, one endpoint after
+/// the other: one whose container is in an unexpected state must not keep the rest from being served.
 pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Error> {
     let (networks, endpoints) = (store.networks()?, store.endpoints()?);
     let observed = world.observe(Scope::Everything).await?;
     let mut desired = Desired::default();
     desired.add_host(&observed.host);
-    networks.iter().for_each(|network| desired.add_network(network));
+    for network in &networks {
+        desired.add_network(network);
+    }
     let mut missing = Vec::new();
     for endpoint in &endpoints {
         for part in parts(endpoint, &networks) {
@@ -170,11 +197,7 @@ pub struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// Of these three, which belong together.
-    pub fn new(
-        network: &'a Network,
-        endpoint: &'a Endpoint,
-        attachment: &'a Attachment,
-    ) -> Self {
+    pub fn new(network: &'a Network, endpoint: &'a Endpoint, attachment: &'a Attachment) -> Self {
         Self { network, endpoint, attachment }
     }
 
@@ -227,7 +250,9 @@ pub fn find_network<'a>(networks: &'a [Network], word: &str) -> Result<&'a Netwo
 
 /// The endpoint that a word means.
 pub fn find_endpoint<'a>(endpoints: &'a [Endpoint], word: &str) -> Result<&'a Endpoint, Error> {
-    Ok(names::resolve("endpoint", word, endpoints, |endpoint| (endpoint.name.as_str(), endpoint.id.as_str()))?)
+    Ok(names::resolve("endpoint", word, endpoints, |endpoint| {
+        (endpoint.name.as_str(), endpoint.id.as_str())
+    })?)
 }
 
 /// `running`, or `gone` when the network namespace that it was attached in does not exist any more.

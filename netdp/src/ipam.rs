@@ -100,8 +100,12 @@ impl Error {
     /// What the operator can do.
     pub fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Overlap { .. } => Some("choose another --subnet, or leave it out to have a free one chosen"),
-            Self::Exhausted(_) => Some("detach an endpoint of the network, or create a network with a larger --subnet"),
+            Self::Overlap { .. } => {
+                Some("choose another --subnet, or leave it out to have a free one chosen")
+            }
+            Self::Exhausted(_) => {
+                Some("detach an endpoint of the network, or create a network with a larger --subnet")
+            }
             Self::InUse(_) => Some("choose another --ip, or leave it out to get the lowest free one"),
             Self::HostBits { .. }
             | Self::Prefix(_)
@@ -235,7 +239,10 @@ mod tests {
         assert_eq!((pool.subnet, pool.gateway), (net("172.17.0.0/16"), ip("172.17.0.1")));
         let taken = [route("172.16.0.0/15"), route("172.18.5.0/24")];
         assert_eq!(choose(&Request::default(), &taken).unwrap().subnet, net("172.19.0.0/16"));
-        assert_eq!(choose(&Request::default(), &[route("172.16.0.0/12")]).unwrap().subnet, net("192.168.0.0/20"));
+        assert_eq!(
+            choose(&Request::default(), &[route("172.16.0.0/12")]).unwrap().subnet,
+            net("192.168.0.0/20")
+        );
         let all = [route("172.16.0.0/12"), route("192.168.0.0/16")];
         assert_eq!(choose(&Request::default(), &all), Err(Error::NoPool(pools::Exhausted)));
     }

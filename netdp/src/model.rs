@@ -1,4 +1,5 @@
-//! What an operator wants, as plain data: networks, endpoints and their published ports, and what the host is.
+//! What an operator wants, as plain data: networks, endpoints and their published ports, and what the host
+//! is.
 //!
 //! Nothing here reads or changes anything. The store keeps these values, `plan` compares them with what the
 //! kernel has, and `output` prints them.
@@ -233,7 +234,8 @@ impl FromStr for Protocol {
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Docker's scheme: `02:42` and the four bytes of the address, so that an address always has the same MAC.
+    /// Docker's scheme: `02:42` and the four bytes of the address, so that an address always has the same
+    /// MAC.
     pub fn of_address(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
@@ -248,8 +250,7 @@ impl Mac {
 
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+        netdp_common::Mac(self.0).fmt(f)
     }
 }
 
@@ -326,7 +327,9 @@ mod tests {
         let mac: Mac = "02:42:ac:11:00:02".parse().unwrap();
         assert_eq!(mac, Mac::of_address(Ipv4Addr::new(172, 17, 0, 2)));
         assert_eq!(mac.to_string(), "02:42:ac:11:00:02");
-        for bad in ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "01:00:5e:00:00:01", "00:00:00:00:00:00", "x"] {
+        for bad in
+            ["", "02:42:ac:11:00", "02:42:ac:11:00:02:03", "01:00:5e:00:00:01", "00:00:00:00:00:00", "x"]
+        {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
         assert!("+2:42:ac:11:00:02".parse::<Mac>().is_err());

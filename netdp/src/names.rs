@@ -70,7 +70,8 @@ impl Id {
     /// A new random id.
     pub fn random() -> io::Result<Self> {
         let bytes: [u8; 32] = random_bytes()?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        Ok(Self(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()))
     }
 
     /// An id read back from where it was kept.

@@ -1,5 +1,5 @@
-//! How results look: aligned tables for people, one JSON document for programs. Keys of documents are Docker's where Docker
-//! has the thing.
+//! How results look: aligned tables for people, one JSON document for programs. Keys of documents are
+//! Docker's where Docker has the thing.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -42,8 +42,8 @@ pub fn timestamp(seconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// Year, month and day of a number of days since 1970, by counting in eras of 400 years that begin on 1 March, so that the
-/// leap day comes last.
+/// Year, month and day of a number of days since 1970, by counting in eras of 400 years that begin on 1
+/// March, so that the leap day comes last.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -108,7 +108,8 @@ fn prefix_len(network: &Network) -> u8 {
     network.bridge().map_or(32, |bridge| bridge.pool.subnet.prefix_len())
 }
 
-/// An endpoint in the form of Docker's `inspect`, with the keys that are about networks. `state` is `running` or `gone`.
+/// An endpoint in the form of Docker's `inspect`, with the keys that are about networks. `state` is `running`
+/// or `gone`.
 pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value {
     let joined: Map<String, Value> = endpoint
         .attachments
@@ -152,7 +153,8 @@ pub fn ports(endpoint: &Endpoint) -> Value {
         let binding = json!({ "HostIp": port.host_address, "HostPort": port.host_port.to_string() });
         ports.entry((port.container_port, port.protocol.to_string())).or_default().push(binding);
     }
-    let named = ports.into_iter().map(|((port, protocol), bindings)| (format!("{port}/{protocol}"), json!(bindings)));
+    let named =
+        ports.into_iter().map(|((port, protocol), bindings)| (format!("{port}/{protocol}"), json!(bindings)));
     Value::Object(named.collect())
 }
 

@@ -2,17 +2,19 @@
 //!
 //! The order of the steps is what keeps containers safe at any point at which a run may end:
 //!
-//! - What nobody wants goes first: ports, then endpoints, then links, and the programs that watched over a link after it.
-//! - A network's subnet is known to the guard of the uplinks, and the guard is attached, before the bridge exists.
-//! - A veth's end on the host has its program before it comes up, and comes up last: one that is down was left
-//!   unfinished and is made anew.
+//! - What nobody wants goes first: ports, then endpoints, then links, and the programs that watched over a
+//!   link after it.
+//! - A network's subnet is known to the guard of the uplinks, and the guard is attached, before the bridge
+//!   exists.
+//! - A veth's end on the host has its program before it comes up, and comes up last: one that is down was
+//!   left unfinished and is made anew.
 //! - An endpoint is reachable when it is finished, and its ports after that.
 //!
-//! What is made has an inverse. What is removed has none, as it belongs to nobody, and neither has the repair of a link of
-//! ours that somebody changed: both are nearer to what should be, whatever fails afterwards.
+//! What is made has an inverse. What is removed has none, as it belongs to nobody, and neither has the repair
+//! of a link of ours that somebody changed: both are nearer to what should be, whatever fails afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::Ipv4Net;
 
@@ -88,16 +90,16 @@ pub enum Step {
         /// The bridge.
         bridge: String,
     },
-    /// Remove a veth pair, then the program and the row of its end on the host: in this order nothing that the container
-    /// sends meanwhile goes unwatched.
+    /// Remove a veth pair, then the program and the row of its end on the host: in this order nothing that
+    /// the container sends meanwhile goes unwatched.
     RemoveVeth {
         /// Name of the end on the host.
         link: String,
     },
-    /// Remove an interface, and of a veth pair both ends.
-    DeleteLink {
-        /// The interface.
-        link: String,
+    /// Remove interfaces at once, and of a veth pair both ends.
+    DeleteLinks {
+        /// The interfaces.
+        links: Vec<String>,
     },
     /// Attach a program.
     AttachHook {
@@ -121,10 +123,10 @@ pub enum Step {
     ReserveBinds,
     /// The contrary.
     ReleaseBinds,
-    /// End all flows from or to an address.
+    /// End all flows from or to some addresses.
     EndFlows {
-        /// An address that was a container's.
-        address: Ipv4Addr,
+        /// Addresses that were containers'.
+        addresses: BTreeSet<Ipv4Addr>,
     },
 }
 
@@ -243,6 +245,10 @@ pub fn teardown(observed: &Observed) -> Vec<Change> {
     let nothing = Desired::default();
     let mut planner = Planner::new(&nothing, observed);
     planner.remove();
+    // What is on a link that has gone runs no more, and its pin goes with the others when the programs are unloaded.
+    planner
+        .changes
+        .retain(|change| !matches!(change.step, Step::DetachHook { hook: Hook::FromContainer, .. }));
     planner.push(Step::RestoreHostSysctls, None);
     planner.push(Step::UnloadPrograms, None);
     planner.changes
@@ -339,40 +345,43 @@ impl<'a> Planner<'a> {
     }
 
     fn remove_hooks(&mut self) {
-        let wanted: BTreeSet<(Hook, u32)> = self
-            .desired
-            .hooks
-            .iter()
-            .filter_map(|(hook, link)| Some((*hook, self.number(link)?)))
-            .collect();
+        let wanted: BTreeSet<(Hook, u32)> =
+            self.desired.hooks.iter().filter_map(|(hook, link)| Some((*hook, self.number(link)?))).collect();
         for (hook, number) in self.observed.hooks.difference(&wanted) {
             self.push(Step::DetachHook { hook: *hook, link: Device::Numbered(*number) }, None);
         }
     }
 
-    /// Ports before their bridges. A link goes before its program: without it, what a container still sends would meet
-    /// nobody.
+    /// Ports before their bridges. A link goes before its program: without it, what a container still sends
+    /// would meet nobody.
     fn remove_links(&mut self) {
         let leaving = |(name, facts): &(&String, &LinkFacts)| {
             facts.ours() && (self.going.contains(*name) || self.remade.contains(*name))
         };
-        let mut leaving: Vec<_> = self.observed.links.iter().filter(leaving).collect();
-        leaving.sort_by_key(|(_, facts)| facts.controller.is_none());
-        let names: Vec<String> = leaving.into_iter().map(|(name, _)| name.clone()).collect();
-        for link in names {
-            self.push(Step::DeleteLink { link }, None);
+        let leaving = self.observed.links.iter().filter(leaving);
+        let (ports, bridges): (Vec<_>, Vec<_>) = leaving.partition(|(_, facts)| facts.controller.is_some());
+        for links in [ports, bridges] {
+            let links: Vec<String> = links.into_iter().map(|(name, _)| name.clone()).collect();
+            if !links.is_empty() {
+                self.push(Step::DeleteLinks { links }, None);
+            }
         }
     }
 
+    /// One whose link is made anew keeps its address and its flows.
     fn end_flows(&mut self, stale: &[Entry]) {
         let wanted: BTreeSet<RowKey> = self.desired.rows.iter().filter_map(endpoint_key).collect();
-        for entry in stale {
-            let Entry::Endpoint(key, _) = entry else { continue };
-            let std::net::IpAddr::V4(address) = key.addr.ip() else { continue };
-            // One whose link is made anew keeps its address and its flows.
-            if !wanted.contains(&RowKey::Endpoint(*key)) {
-                self.push(Step::EndFlows { address }, None);
-            }
+        let gone = |entry: &Entry| match (entry, RowKey::of(entry)) {
+            (Entry::Endpoint(key, _), of) if !wanted.contains(&of) => Some(key.addr.ip()),
+            _ => None,
+        };
+        let v4 = |address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let addresses: BTreeSet<Ipv4Addr> = stale.iter().filter_map(gone).filter_map(v4).collect();
+        if !addresses.is_empty() {
+            self.push(Step::EndFlows { addresses }, None);
         }
     }
 
@@ -401,7 +410,7 @@ impl<'a> Planner<'a> {
         let facts = self.observed.links.get(name).filter(|_| self.is_there(name));
         if facts.is_none() {
             let create = Step::CreateBridge { name: link.clone(), bridge: bridge.clone() };
-            self.push(create, Some(Step::DeleteLink { link: link.clone() }));
+            self.push(create, Some(Step::DeleteLinks { links: vec![link.clone()] }));
         }
         if let Some(facts) = facts.filter(|facts| facts.mtu != bridge.mtu) {
             let inverse = Step::SetMtu { link: link.clone(), mtu: facts.mtu };
@@ -414,7 +423,8 @@ impl<'a> Planner<'a> {
                 self.push(Step::SetSysctl { path: path.clone(), value: value.clone() }, None);
             }
         }
-        let addressed = facts.is_some_and(|facts| self.observed.addresses.contains(&(facts.index, bridge.address)));
+        let addressed =
+            facts.is_some_and(|facts| self.observed.addresses.contains(&(facts.index, bridge.address)));
         if !addressed {
             self.push(Step::AddAddress { link: link.clone(), address: bridge.address }, None);
         }

@@ -63,7 +63,9 @@ pub enum Error {
     #[error("no port specified: {0}<empty>")]
     NoPort(String),
     /// Neither a port nor a range of ports.
-    #[error("invalid port {0:?}: a port is 1 to 65535, a range is two of them with `-` between, the smaller first")]
+    #[error(
+        "invalid port {0:?}: a port is 1 to 65535, a range is two of them with `-` between, the smaller first"
+    )]
     Port(String),
     /// The host's part is no IP address.
     #[error("invalid IP address {0:?}")]
@@ -312,10 +314,36 @@ mod tests {
     #[test]
     fn garbage_is_refused() {
         let garbage = [
-            "", ":", "a", "80:", "8080:80:", "0", "-80", "80-", "+80", "65536", "99999999999", "82-80", "80/", "80/icmp",
-            "80/tcp/udp", "1.2.3:80:80", "[::1:80:80", "host:80:80", "9000-9002:80-81", "9000:80-81", "80 ", "8080:0",
-            "target=80,target=81", "published=80", "target=", "target=80,mode=host", "target=80,from=x", "target=80,",
-            "1.2.3.4:80", "8080:80/tcp:90",
+            "",
+            ":",
+            "a",
+            "80:",
+            "8080:80:",
+            "0",
+            "-80",
+            "80-",
+            "+80",
+            "65536",
+            "99999999999",
+            "82-80",
+            "80/",
+            "80/icmp",
+            "80/tcp/udp",
+            "1.2.3:80:80",
+            "[::1:80:80",
+            "host:80:80",
+            "9000-9002:80-81",
+            "9000:80-81",
+            "80 ",
+            "8080:0",
+            "target=80,target=81",
+            "published=80",
+            "target=",
+            "target=80,mode=host",
+            "target=80,from=x",
+            "target=80,",
+            "1.2.3.4:80",
+            "8080:80/tcp:90",
         ];
         for text in garbage {
             assert!(text.parse::<PortSpec>().is_err(), "{text:?} was taken");

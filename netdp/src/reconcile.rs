@@ -11,13 +11,14 @@ pub struct Applied {
     inverses: Vec<Step>,
 }
 
-/// Takes the steps in order. When one fails, or the operator wants to stop, those before it are taken back, and the error
-/// is the answer.
+/// Takes the steps in order. When one fails, or the operator wants to stop, those before it are taken back,
+/// and the error is the answer.
 pub async fn apply<W: World>(world: &mut W, changes: &[Change]) -> Result<Applied, Error> {
     let mut applied = Applied::default();
     for change in changes {
         tracing::debug!(step = ?change.step, "apply");
-        let taken = if world.interrupted() { Err(Error::Interrupted) } else { world.apply(&change.step).await };
+        let taken =
+            if world.interrupted() { Err(Error::Interrupted) } else { world.apply(&change.step).await };
         if let Err(error) = taken {
             applied.undo(world).await;
             return Err(error);
@@ -36,8 +37,8 @@ impl Applied {
         self.inverses.extend(later.inverses);
     }
 
-    /// Takes everything back, last first. One step that cannot be taken back does not keep the others from it; what is
-    /// left then has our alias and goes with the next command that looks at everything.
+    /// Takes everything back, last first. One step that cannot be taken back does not keep the others from
+    /// it; what is left then has our alias and goes with the next command that looks at everything.
     pub async fn undo<W: World>(self, world: &mut W) {
         for step in self.inverses.iter().rev() {
             tracing::debug!(?step, "undo");
@@ -95,14 +96,14 @@ mod tests {
         }
     }
 
-    fn network(number: u32) -> Network {
+    fn network(number: u8) -> Network {
         let request = ipam::Request {
             subnet: Some(format!("10.{number}.0.0/16").parse().unwrap()),
             ..ipam::Request::default()
         };
         let bridge = Bridge {
             device: format!("br-{number}"),
-            mac: Mac([2, 0, 0, 0, 1, number as u8]),
+            mac: Mac([2, 0, 0, 0, 1, number]),
             mtu: 1500,
             pool: ipam::choose(&request, &[]).unwrap(),
             internal: false,
@@ -111,7 +112,7 @@ mod tests {
             host_binding: Ipv4Addr::UNSPECIFIED,
         };
         Network {
-            number,
+            number: number.into(),
             id: Id::stored(format!("{number:064x}")),
             name: format!("net{number}").parse().unwrap(),
             created: 0,
@@ -121,8 +122,8 @@ mod tests {
         }
     }
 
-    fn endpoint(network: u32, last: u8) -> Endpoint {
-        let address = Ipv4Addr::new(10, network as u8, 0, last);
+    fn endpoint(network: u8, last: u8) -> Endpoint {
+        let address = Ipv4Addr::new(10, network, 0, last);
         let port = PublishedPort {
             protocol: Protocol::Tcp,
             host_address: Ipv4Addr::UNSPECIFIED,
@@ -131,7 +132,7 @@ mod tests {
         };
         let attachment = Attachment {
             id: Id::stored(format!("{network:05}{last:05}{:054}", 0)),
-            network,
+            network: network.into(),
             address,
             mac: Mac::of_address(address),
             ifname: "eth0".to_owned(),
@@ -184,9 +185,10 @@ mod tests {
     }
 
     /// Numbers of links differ between a world that had a failure and one that had none.
-    fn without_numbers(state: &State) -> (Vec<(String, bool, Option<String>)>, usize, usize, usize, bool) {
+    fn without_numbers(state: &State) -> impl PartialEq + std::fmt::Debug {
         let links = state.links.iter().map(|(name, facts)| (name.clone(), facts.up, facts.alias.clone()));
-        (links.collect(), state.addresses.len(), state.hooks.len(), state.entries.len(), state.binds)
+        let counts = [state.addresses.len(), state.hooks.len(), state.entries.len()];
+        (links.collect::<Vec<_>>(), counts, state.binds)
     }
 
     #[test]
@@ -321,7 +323,7 @@ mod tests {
     #[test]
     fn a_bridge_that_somebody_removed_comes_back_with_its_ports() {
         let mut world = synced();
-        run(world.apply(&Step::DeleteLink { link: "br-1".to_owned() })).unwrap();
+        run(world.apply(&Step::DeleteLinks { links: vec!["br-1".to_owned()] })).unwrap();
         sync(&mut world, &everything(), Scope::Everything).unwrap();
         let bridge = world.state.links["br-1"].index;
         let ports = world.state.links.values().filter(|facts| facts.controller == Some(bridge)).count();

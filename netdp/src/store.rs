@@ -1,7 +1,8 @@
-//! What netdp has been told, kept in one SQLite database in the state directory.
+//! What netdp has been told, kept in one `SQLite` database in the state directory.
 //!
-//! A change is one transaction, so that a reader or a crash sees the old state or the new one. Reading commands
-//! open the file read-only and never create it. A database that this version does not understand is left alone.
+//! A change is one transaction, so that a reader or a crash sees the old state or the new one. Reading
+//! commands open the file read-only and never create it. A database that this version does not understand is
+//! left alone.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -26,8 +27,8 @@ const FILE: &str = "netdp.db";
 /// How long a command waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `number` is AUTOINCREMENT so that a network's number is never used twice: flows of a removed network may still be
-/// in the datapath when the next one is created.
+/// `number` is AUTOINCREMENT so that a network's number is never used twice: flows of a removed network may
+/// still be in the datapath when the next one is created.
 const TABLES: &str = "
 CREATE TABLE networks (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -101,15 +102,15 @@ pub enum Error {
     Full {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// What `SQLite` said.
         source: rusqlite::Error,
     },
-    /// Everything else that SQLite reports.
+    /// Everything else that `SQLite` reports.
     #[error("cannot use the database {path}")]
     Sqlite {
         /// The file.
         path: PathBuf,
-        /// What SQLite said.
+        /// What `SQLite` said.
         source: rusqlite::Error,
     },
     /// A value that cannot be written down.
@@ -130,9 +131,21 @@ impl Error {
             }
             Self::Full { path, .. } => Some(format!("make room on the file system of {}", path.display())),
             Self::Directory { .. } | Self::Sqlite { .. } => {
-                Some("see that the directory exists, is writable and is this user's, or choose another --state-dir".to_owned())
+                Some("see that the directory is there and writable, or choose another --state-dir".to_owned())
             }
             Self::Encode(_) => None,
+        }
+    }
+
+    /// The caller lacks a privilege.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Directory { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Sqlite { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
+            ),
+            _ => false,
         }
     }
 
@@ -165,7 +178,8 @@ pub struct Store {
 impl Store {
     /// Opens the database of a state directory for changes, and creates both when they are not there.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        fs::create_dir_all(directory).map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
+        fs::create_dir_all(directory)
+            .map_err(|source| Error::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE);
         let created = !exists(&path)?;
         if created {
@@ -183,9 +197,26 @@ impl Store {
         if !exists(&path)? {
             return Ok(None);
         }
-        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let normally = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|store| store.check_schema().map(|()| store));
+        match normally {
+            Err(Error::Full { .. } | Error::Sqlite { .. }) if !has_log(&path) => {
+                Self::read_at_rest(path).map(Some)
+            }
+            result => result.map(Some),
+        }
+    }
+
+    /// Reads a database without its log and without the index that `SQLite` makes for readers: that takes
+    /// room and the right to write beside it. Nothing is missed as long as there is no log.
+    fn read_at_rest(path: PathBuf) -> Result<Self, Error> {
+        let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+        let connection = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags);
+        let connection = connection.map_err(|source| Error::of(&path, source))?;
+        let store = Self { connection, path, created: false };
         store.check_schema()?;
-        Ok(Some(store))
+        Ok(store)
     }
 
     fn connect(path: PathBuf, access: OpenFlags) -> Result<Self, Error> {
@@ -214,9 +245,10 @@ impl Store {
         }
     }
 
-    /// Reading a table makes SQLite compare the file's length with what its header says.
+    /// Reading a table makes `SQLite` compare the file's length with what its header says.
     fn read_schema(&self) -> Result<(), Error> {
-        let count = self.connection.query_row("SELECT count(*) FROM networks", [], |row| row.get::<_, i64>(0));
+        let count =
+            self.connection.query_row("SELECT count(*) FROM networks", [], |row| row.get::<_, i64>(0));
         count.map(drop).map_err(|source| self.error(source))
     }
 
@@ -274,10 +306,11 @@ impl Store {
     }
 
     fn with_attachments(&self, (number, mut endpoint): (i64, Endpoint)) -> Result<Endpoint, Error> {
-        let sql = "SELECT number, id, network, address, mac, ifname FROM attachments WHERE endpoint = ?1 ORDER BY number";
+        let sql = "SELECT number, id, network, address, mac, ifname FROM attachments \
+                   WHERE endpoint = ?1 ORDER BY number";
         for (number, mut attachment) in self.rows(sql, [number], attachment)? {
-            let sql = "SELECT protocol, host_port, host_address, container_port FROM ports WHERE attachment = ?1 \
-                       ORDER BY container_port, protocol, host_address, host_port";
+            let sql = "SELECT protocol, host_port, host_address, container_port FROM ports \
+                       WHERE attachment = ?1 ORDER BY container_port, protocol, host_address, host_port";
             attachment.ports = self.rows(sql, [number], port)?;
             endpoint.attachments.push(attachment);
         }
@@ -440,6 +473,12 @@ fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::Directory { path: path.to_owned(), source })
 }
 
+fn has_log(path: &Path) -> bool {
+    let mut log = OsString::from(path);
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+}
+
 /// Makes a whole database under another name first: a crash leaves none rather than an empty one.
 fn create(path: &Path) -> Result<(), Error> {
     let unfinished = path.with_extension("db.new");
@@ -465,8 +504,8 @@ fn fill(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, source)| source)
 }
 
-/// Removes a database and what SQLite keeps beside it. What is not there need not be removed, and what cannot be
-/// removed is met again by whoever opens it next.
+/// Removes a database and what `SQLite` keeps beside it. What is not there need not be removed, and what
+/// cannot be removed is met again by whoever opens it next.
 fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal"] {
         let mut name = OsString::from(path);
@@ -573,7 +612,7 @@ mod tests {
             host_port,
             container_port: 80,
         };
-        let address = Ipv4Addr::new(10, 0, (host_port >> 8) as u8, host_port as u8);
+        let address = Ipv4Addr::from_bits(0x0a00_0000 | u32::from(host_port));
         let attachment = Attachment {
             id: Id::random().unwrap(),
             network,
@@ -606,8 +645,11 @@ mod tests {
         let reader = Store::read(directory.path()).unwrap().unwrap();
         assert_eq!(reader.endpoint("web").unwrap().unwrap(), web);
         assert_eq!(reader.endpoint_in(4, 8080).unwrap().unwrap(), web);
-        assert_eq!(reader.endpoints().unwrap(), [web.clone()]);
-        assert_eq!(reader.holders(Protocol::Tcp, 8080).unwrap(), [(web.attachments[0].ports[0], "web".to_owned())]);
+        assert_eq!(reader.endpoints().unwrap(), std::slice::from_ref(&web));
+        assert_eq!(
+            reader.holders(Protocol::Tcp, 8080).unwrap(),
+            [(web.attachments[0].ports[0], "web".to_owned())]
+        );
         assert_eq!(reader.used_addresses(number).unwrap(), BTreeSet::from([web.attachments[0].address]));
         reader.check().unwrap();
     }

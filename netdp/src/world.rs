@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,7 @@ use crate::host::sysctl::{FirstValues, Sysctl};
 use crate::host::{bpffs, netns, uplink};
 use crate::ipam::Taken;
 use crate::model::{Host, Mac, Netns, Uplink};
+use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 
@@ -33,12 +35,16 @@ const NO_LINK: netdp_common::Link = netdp_common::Link {
     gateway_mac: netdp_common::Mac([0; 6]),
 };
 
+/// What stands for the alias of a link that was made by us and has none.
+const UNFINISHED: &str = "netdp:unfinished";
+
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
     /// The whole host.
     Everything,
-    /// Only what bears the names and keys of this, so that the cost does not grow with the number of containers.
+    /// Only what bears the names and keys of this, so that the cost does not grow with the number of
+    /// containers.
     Of(&'a Desired),
 }
 
@@ -62,23 +68,50 @@ pub struct Kernel {
     datapath: Option<Datapath>,
     uplinks: Vec<String>,
     signals: Vec<Signal>,
+    unfinished: BTreeSet<String>,
 }
 
 impl Kernel {
-    /// Of the calling thread's namespace, with what is pinned in the run directory. `uplinks` are those that the operator
-    /// named. Must be called within a tokio runtime.
+    /// Of the calling thread's namespace, with what is pinned in the run directory. `uplinks` are those that
+    /// the operator named. Must be called within a tokio runtime.
     pub fn here(run_dir: &Path, uplinks: Vec<String>) -> Result<Self, Error> {
         let path = bpffs::path(run_dir);
         let datapath = if bpffs::is_mounted(&path) { Datapath::open(&path)? } else { None };
-        Ok(Self { run_dir: run_dir.to_owned(), netlink: Netlink::here()?, datapath, uplinks, signals: Vec::new() })
+        Ok(Self {
+            run_dir: run_dir.to_owned(),
+            netlink: Netlink::here()?,
+            datapath,
+            uplinks,
+            signals: Vec::new(),
+            unfinished: BTreeSet::new(),
+        })
     }
 
-    /// From now on SIGTERM and SIGINT do not end the process at once but the run of steps, which is then taken back.
+    /// From now on SIGTERM and SIGINT do not end the process at once but the run of steps, which is then
+    /// taken back.
     pub fn heed_signals(&mut self) -> Result<(), Error> {
         for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
             self.signals.push(signal(kind).map_err(Error::io("wait for signals"))?);
         }
         Ok(())
+    }
+
+    /// Takes links of these names for ours that have no alias: a command was killed before it could give them
+    /// one.
+    pub fn adopt(&mut self, unfinished: BTreeSet<String>) {
+        self.unfinished = unfinished;
+    }
+
+    fn facts(&self, link: &Link) -> LinkFacts {
+        let unfinished = link.alias.is_none() && self.unfinished.contains(&link.name);
+        LinkFacts {
+            index: link.index,
+            alias: if unfinished { Some(UNFINISHED.to_owned()) } else { link.alias.clone() },
+            mac: Mac(link.mac),
+            mtu: link.mtu,
+            up: link.up,
+            controller: link.controller,
+        }
     }
 
     /// The programs and maps, when they are loaded.
@@ -97,7 +130,8 @@ impl Kernel {
         Ok(host.uplinks(&self.uplinks)?.into_iter().map(fact).collect())
     }
 
-    /// Addresses and routes of the host that a new subnet must not overlap; those of our own links are their networks'.
+    /// Addresses and routes of the host that a new subnet must not overlap; those of our own links are their
+    /// networks'.
     pub async fn taken(&self) -> Result<Vec<Taken>, Error> {
         let host = uplink::Observed::of(&self.netlink).await?;
         let ours: BTreeSet<u32> =
@@ -130,7 +164,7 @@ impl Kernel {
         let host = uplink::Observed::of(&self.netlink).await?;
         let mut observed = Observed { whole: true, host: self.host(&host)?, ..Observed::default() };
         for link in &host.links {
-            observed.links.insert(link.name.clone(), facts(link));
+            observed.links.insert(link.name.clone(), self.facts(link));
         }
         observed.addresses = addresses(&host.addresses);
         let bridges = host.links.iter().filter(|link| uplink::is_owned(link) && link.controller.is_none());
@@ -161,39 +195,20 @@ impl Kernel {
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
         for name in veths.chain(desired.bridges.keys()).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
-                observed.links.insert(name.clone(), facts(&link));
+                observed.links.insert(name.clone(), self.facts(&link));
             }
         }
         if desired.bridges.keys().any(|name| observed.links.contains_key(name)) {
             observed.addresses = addresses(&self.netlink.addresses().await?);
         }
-        observed.sysctls = values(desired.bridges.values().flat_map(|bridge| bridge.sysctls.keys().cloned()))?;
+        observed.sysctls =
+            values(desired.bridges.values().flat_map(|bridge| bridge.sysctls.keys().cloned()))?;
         if let Some(datapath) = &self.datapath {
             observed.loaded = true;
             observed.binds = datapath.binds_reserved();
-            self.part_of_maps(datapath, desired, &mut observed)?;
+            part_of_maps(datapath, desired, &mut observed)?;
         }
         Ok(observed)
-    }
-
-    fn part_of_maps(&self, datapath: &Datapath, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
-        let there: BTreeSet<u32> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
-        // The list of programs grows with the number of containers, and a link that is not there has none.
-        if !there.is_empty() {
-            observed.hooks = hooks(datapath)?.into_iter().filter(|(_, number)| there.contains(number)).collect();
-        }
-        for row in &desired.rows {
-            // The key of a row that is about a link is that link's number; those of the others hold none.
-            let number = |link: &str| match row {
-                Row::Link { veth, .. } if veth == link => observed.number(link),
-                Row::Link { .. } | Row::Endpoint { .. } | Row::Port { .. } | Row::Plain(_) => Some(0),
-            };
-            let Some(entry) = row.entry(number) else { continue };
-            if let Some(found) = datapath.lookup(&entry)? {
-                observed.entries.insert(RowKey::of(&found), found);
-            }
-        }
-        Ok(())
     }
 
     async fn number(&self, link: &str) -> Result<u32, Error> {
@@ -283,10 +298,15 @@ impl Kernel {
         Ok(datapath.delete(&Entry::Link(facts.index, NO_LINK))?)
     }
 
-    async fn delete_link(&self, link: &str) -> Result<(), Error> {
-        match self.netlink.link(link).await? {
-            Some(link) => Ok(self.netlink.delete_link(link.index).await?),
-            None => Ok(()),
+    async fn delete_links(&self, links: &[String]) -> Result<(), Error> {
+        let mut numbers = Vec::new();
+        for link in links {
+            numbers.extend(self.netlink.link(link).await?.map(|facts| facts.index));
+        }
+        match numbers.as_slice() {
+            [] => Ok(()),
+            [one] => Ok(self.netlink.delete_link(*one).await?),
+            several => Ok(self.netlink.delete_links(several, random_group()?).await?),
         }
     }
 
@@ -319,12 +339,12 @@ impl Kernel {
         Ok(self.datapath()?.delete(&self.entry(row).await?)?)
     }
 
-    fn end_flows(&self, address: Ipv4Addr) -> Result<(), Error> {
-        let address = Addr::from(address);
-        let of_address = |key: &FlowKey, flow: &Flow| {
-            [key.src, key.dst, flow.src, flow.dst].into_iter().any(|other| other == address)
+    fn end_flows(&self, addresses: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
+        let addresses: BTreeSet<Addr> = addresses.iter().map(|address| Addr::from(*address)).collect();
+        let of_them = |key: &FlowKey, flow: &Flow| {
+            [key.src, key.dst, flow.src, flow.dst].iter().any(|address| addresses.contains(address))
         };
-        self.datapath()?.end_flows(&of_address)?;
+        self.datapath()?.end_flows(&of_them)?;
         Ok(())
     }
 
@@ -363,16 +383,22 @@ impl World for Kernel {
             Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
             Step::JoinBridge { link, bridge } => self.join_bridge(link, bridge).await,
             Step::RemoveVeth { link } => self.remove_veth(link).await,
-            Step::DeleteLink { link } => self.delete_link(link).await,
+            Step::DeleteLinks { links } => self.delete_links(links).await,
             Step::AttachHook { hook, link } => self.attach_hook(*hook, link).await,
             Step::DetachHook { hook, link } => self.detach_hook(*hook, link).await,
             Step::Put(row) => self.put(row).await,
             Step::Delete(row) => self.delete(row).await,
             Step::ReserveBinds => Ok(self.datapath()?.reserve_binds()?),
             Step::ReleaseBinds => Ok(self.datapath()?.release_binds()?),
-            Step::EndFlows { address } => self.end_flows(*address),
+            Step::EndFlows { addresses } => self.end_flows(addresses),
         }
     }
+}
+
+/// A number for a group of links that nobody else has: one of two thousand million.
+fn random_group() -> Result<NonZeroU32, Error> {
+    let bits = u32::from_ne_bytes(random_bytes().map_err(Error::io("read random bytes"))?);
+    Ok(NonZeroU32::MIN.saturating_add(bits >> 1))
 }
 
 /// Opens the namespace that an endpoint was attached in, and no other that has its path by now.
@@ -389,17 +415,6 @@ async fn add_default_route(netlink: &Netlink, gateway: Ipv4Addr, number: u32) ->
     match netlink.add_default_route(gateway, number).await {
         Err(error) if error.is_exists() => Ok(()),
         result => Ok(result?),
-    }
-}
-
-fn facts(link: &Link) -> LinkFacts {
-    LinkFacts {
-        index: link.index,
-        alias: link.alias.clone(),
-        mac: Mac(link.mac),
-        mtu: link.mtu,
-        up: link.up,
-        controller: link.controller,
     }
 }
 
@@ -436,4 +451,24 @@ fn values(paths: impl Iterator<Item = String>) -> Result<BTreeMap<String, String
 
 fn hooks(datapath: &Datapath) -> Result<BTreeSet<(Hook, u32)>, Error> {
     Ok(datapath.attachments()?.into_iter().map(|attachment| (attachment.hook, attachment.ifindex)).collect())
+}
+
+fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
+    let there: BTreeSet<u32> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
+    // The list of programs grows with the number of containers, and a link that is not there has none.
+    if !there.is_empty() {
+        observed.hooks = hooks(datapath)?.into_iter().filter(|(_, number)| there.contains(number)).collect();
+    }
+    for row in &desired.rows {
+        // The key of a row that is about a link is that link's number; those of the others hold none.
+        let number = |link: &str| match row {
+            Row::Link { veth, .. } if veth == link => observed.number(link),
+            Row::Link { .. } | Row::Endpoint { .. } | Row::Port { .. } | Row::Plain(_) => Some(0),
+        };
+        let Some(entry) = row.entry(number) else { continue };
+        if let Some(found) = datapath.lookup(&entry)? {
+            observed.entries.insert(RowKey::of(&found), found);
+        }
+    }
+    Ok(())
 }

@@ -1,1 +1,9 @@
-//! x
+//! The contract of the command line: words, exit codes, JSON, and what bad input must leave alone.
+
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
+
+mod bad_input;
+mod contract;
+mod database;
+mod interrupted;
+mod privileges;

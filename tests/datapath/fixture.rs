@@ -57,7 +57,10 @@ impl World {
             machine.put_host_addr(address);
         }
         let uplink = machine.ifindex("up0");
-        machine.put_uplink(uplink, Uplink { addr4: HOST.into(), addr6: Addr::UNSPECIFIED, ifindex: uplink, pad: 0 });
+        machine.put_uplink(
+            uplink,
+            Uplink { addr4: HOST.into(), addr6: Addr::UNSPECIFIED, ifindex: uplink, pad: 0 },
+        );
         world.publish(Addr::ANY4, WEB, proto::TCP);
         world.publish(Addr::ANY4, DNS, proto::UDP);
         world
@@ -100,12 +103,12 @@ impl World {
     }
 
     /// The packet as `C1` sends it to its gateway.
-    pub(crate) fn from_c1(&self, packet: Packet) -> Packet {
+    pub(crate) fn as_c1(&self, packet: Packet) -> Packet {
         packet.link(mac(C1), self.bridge_mac())
     }
 
     /// The packet as the router outside sends it to the uplink.
-    pub(crate) fn from_outside(&self, packet: Packet) -> Packet {
+    pub(crate) fn as_outside(&self, packet: Packet) -> Packet {
         packet.link(ROUTER_MAC, self.machine.mac("up0").0)
     }
 
@@ -150,11 +153,18 @@ impl World {
     }
 
     /// Both entries of a flow from `REMOTE` to a published port of `C1`, before its first packet is counted.
-    pub(crate) fn published(&self, protocol: u8, client: u16, ports: (u16, u16), state: State) -> [(FlowKey, Flow); 2] {
+    pub(crate) fn published(
+        &self,
+        protocol: u8,
+        client: u16,
+        ports: (u16, u16),
+        state: State,
+    ) -> [(FlowKey, Flow); 2] {
         let there = key((REMOTE, client), (HOST, ports.0), protocol, Zone::UPLINK);
         let back = key((C1, ports.1), (REMOTE, client), protocol, Zone::CONTAINER);
         let uplink = self.machine.ifindex("up0");
-        let reply = self.to_uplink((HOST, ports.0), (REMOTE, client), Zone::UPLINK, flow_flags::REPLY, uplink, state);
+        let reply =
+            self.to_uplink((HOST, ports.0), (REMOTE, client), Zone::UPLINK, flow_flags::REPLY, uplink, state);
         [(there, self.to_container((REMOTE, client), (C1, ports.1), 0, state)), (back, reply)]
     }
 
@@ -168,7 +178,15 @@ impl World {
         state: State,
     ) -> Flow {
         let none = Mac([0; 6]);
-        Flow { exit: Exit::UPLINK, twin_zone, flags, ifindex, mac: none, gateway_mac: none, ..self.entry(src, dst, state) }
+        Flow {
+            exit: Exit::UPLINK,
+            twin_zone,
+            flags,
+            ifindex,
+            mac: none,
+            gateway_mac: none,
+            ..self.entry(src, dst, state)
+        }
     }
 
     fn to_container(&self, src: (Ipv4Addr, u16), dst: (Ipv4Addr, u16), flags: u8, state: State) -> Flow {

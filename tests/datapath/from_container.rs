@@ -36,7 +36,7 @@ fn same_network_is_handed_over_unchanged() {
 #[test]
 fn same_network_by_way_of_the_gateway_gets_the_neighbours_mac() {
     let mut world = World::new();
-    let packet = world.from_c1(to_neighbour());
+    let packet = world.as_c1(to_neighbour());
     let outcome = world.container_sends(&packet);
     let handed = packet.link(world.bridge_mac(), mac(C2)).build();
     Expect::redirected(Reason::Local).packet(handed).of(&outcome);
@@ -56,7 +56,7 @@ fn spoofed_source_address_is_dropped_wherever_it_goes() {
     let mut world = World::new();
     for src in [C2, D1, GATEWAY, REMOTE, Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
         for dst in [C2, REMOTE, GATEWAY] {
-            let packet = world.from_c1(Packet::udp((src, 4000), (dst, 4001)));
+            let packet = world.as_c1(Packet::udp((src, 4000), (dst, 4001)));
             Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&packet));
         }
     }
@@ -89,7 +89,7 @@ fn another_network_is_closed() {
     for packet in
         [Packet::tcp((C1, 4000), (D1, 80), SYN), Packet::udp((C1, 4000), (D1, 53)), Packet::ping(C1, D1, 1)]
     {
-        let packet = world.from_c1(packet);
+        let packet = world.as_c1(packet);
         Expect::dropped(Reason::InterNetwork).of(&world.container_sends(&packet));
     }
 }
@@ -104,18 +104,18 @@ fn network_without_icc_is_closed_to_its_own() {
 fn internal_network_reaches_its_own_and_its_gateway_only() {
     let mut world = World::with_flags(link_flags::INTERNAL);
     Expect::redirected(Reason::Local).of(&world.container_sends(&to_neighbour()));
-    let gateway = world.from_c1(Packet::ping(C1, GATEWAY, 1));
+    let gateway = world.as_c1(Packet::ping(C1, GATEWAY, 1));
     Expect::slow_path().of(&world.container_sends(&gateway));
-    let outside = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    let outside = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
     Expect::dropped(Reason::InternalNetwork).of(&world.container_sends(&outside));
-    let host = world.from_c1(Packet::udp((C1, 4000), (crate::fixture::HOST, 53)));
+    let host = world.as_c1(Packet::udp((C1, 4000), (crate::fixture::HOST, 53)));
     Expect::dropped(Reason::InternalNetwork).of(&world.container_sends(&host));
 }
 
 #[test]
 fn network_without_masquerade_does_not_leave() {
     let mut world = World::with_flags(link_flags::NO_MASQUERADE);
-    let packet = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
     Expect::dropped(Reason::MasqueradeOff).of(&world.container_sends(&packet));
 }
 
@@ -139,7 +139,7 @@ fn host_itself_is_reached_by_the_slow_path() {
     let mut world = World::new();
     for dst in [GATEWAY, crate::fixture::HOST] {
         for packet in [Packet::ping(C1, dst, 1), Packet::tcp((C1, 4000), (dst, 22), SYN)] {
-            let packet = world.from_c1(packet);
+            let packet = world.as_c1(packet);
             Expect::slow_path().of(&world.container_sends(&packet));
         }
     }
@@ -148,9 +148,9 @@ fn host_itself_is_reached_by_the_slow_path() {
 #[test]
 fn loopback_addresses_do_not_come_from_a_container() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::tcp((C1, 4000), (Ipv4Addr::LOCALHOST, 22), SYN));
+    let packet = world.as_c1(Packet::tcp((C1, 4000), (Ipv4Addr::LOCALHOST, 22), SYN));
     Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
-    let packet = world.from_c1(Packet::tcp((C1, 4000), (Ipv4Addr::new(127, 9, 9, 9), 22), SYN));
+    let packet = world.as_c1(Packet::tcp((C1, 4000), (Ipv4Addr::new(127, 9, 9, 9), 22), SYN));
     Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
 }
 

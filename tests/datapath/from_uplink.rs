@@ -35,7 +35,7 @@ fn first_packet_to_a_published_port_begins_a_flow_and_reaches_the_container() {
         (Packet::tcp((REMOTE, 5000), (HOST, WEB.0), SYN), proto::TCP, WEB, State::TcpSynSent),
         (Packet::udp((REMOTE, 5000), (HOST, DNS.0)), proto::UDP, DNS, State::UdpUnreplied),
     ] {
-        let packet = world.from_outside(packet);
+        let packet = world.as_outside(packet);
         let [there, back] = world.published(protocol, 5000, ports, state);
         let outcome = world.outside_sends(&packet);
         Expect::redirected(Reason::Published)
@@ -51,7 +51,7 @@ fn answer_of_the_container_leaves_with_the_published_port() {
     let mut world = World::new();
     let [there, back] = world.published(proto::TCP, 5000, WEB, State::TcpSynSent);
     world.seed([there, back]);
-    let packet = world.from_c1(Packet::tcp((C1, WEB.1), (REMOTE, 5000), SYN | ACK));
+    let packet = world.as_c1(Packet::tcp((C1, WEB.1), (REMOTE, 5000), SYN | ACK));
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Reply)
         .packet(answered(&packet, WEB.0))
@@ -64,7 +64,7 @@ fn answer_of_the_container_leaves_with_the_published_port() {
 fn mid_stream_tcp_to_a_published_port_without_a_flow_is_left_alone() {
     let mut world = World::new();
     for flags in [ACK, SYN | ACK, RST, FIN | ACK, 0] {
-        let packet = world.from_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), flags));
+        let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), flags));
         Expect::untouched().of(&world.outside_sends(&packet));
     }
 }
@@ -73,7 +73,7 @@ fn mid_stream_tcp_to_a_published_port_without_a_flow_is_left_alone() {
 fn udp_for_a_socket_that_the_host_opened_from_the_port_is_left_alone() {
     let mut world = World::new();
     let _server = Server::start(world.machine.ns(), DNS.0);
-    let packet = world.from_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
+    let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
     Expect::untouched().of(&world.outside_sends(&packet));
 }
 
@@ -83,10 +83,10 @@ fn port_published_on_one_address_answers_there_only() {
     let other = "203.0.113.77".parse().unwrap();
     world.machine.put_host_addr(other);
     world.publish(Addr::from(other), (9000, 90), proto::TCP);
-    let there = world.from_outside(Packet::tcp((REMOTE, 5000), (other, 9000), SYN));
+    let there = world.as_outside(Packet::tcp((REMOTE, 5000), (other, 9000), SYN));
     let outcome = world.outside_sends(&there);
     assert_eq!(outcome.bytes, delivered(&world, &there, 90));
-    let elsewhere = world.from_outside(Packet::tcp((REMOTE, 5000), (HOST, 9000), SYN));
+    let elsewhere = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, 9000), SYN));
     Expect::untouched().of(&world.outside_sends(&elsewhere));
 }
 
@@ -102,7 +102,7 @@ fn unrelated_traffic_passes_byte_for_byte() {
         Packet::new(REMOTE, HOST, Carries::Other(47)),
         Packet::udp((REMOTE, 5000), (HOST, DNS.0)).with(|p| p.more_fragments = true),
     ] {
-        let packet = world.from_outside(packet);
+        let packet = world.as_outside(packet);
         Expect::untouched().of(&world.outside_sends(&packet));
     }
     let arp = arp_request(ROUTER_MAC, "203.0.113.1".parse().unwrap(), HOST);
@@ -131,7 +131,7 @@ fn container_addresses_are_not_reached_directly() {
             Packet::udp((REMOTE, 5000), (dst, 53)).with(|p| p.fragment_offset = 8),
             Packet::new(REMOTE, dst, Carries::Other(132)),
         ] {
-            let packet = world.from_outside(packet);
+            let packet = world.as_outside(packet);
             Expect::dropped(Reason::DirectRouting).of(&world.outside_sends(&packet));
         }
     }
@@ -140,7 +140,7 @@ fn container_addresses_are_not_reached_directly() {
 #[test]
 fn gateway_address_is_the_hosts_own() {
     let mut world = World::new();
-    let packet = world.from_outside(Packet::ping(REMOTE, GATEWAY, 1));
+    let packet = world.as_outside(Packet::ping(REMOTE, GATEWAY, 1));
     Expect::untouched().of(&world.outside_sends(&packet));
 }
 
@@ -148,7 +148,7 @@ fn gateway_address_is_the_hosts_own() {
 fn outside_that_claims_a_container_address_gets_no_flow() {
     let mut world = World::new();
     for src in [C1, C2, D1] {
-        let packet = world.from_outside(Packet::tcp((src, 5000), (HOST, WEB.0), SYN));
+        let packet = world.as_outside(Packet::tcp((src, 5000), (HOST, WEB.0), SYN));
         Expect::dropped(Reason::SpoofedIp).of(&world.outside_sends(&packet));
     }
 }
@@ -156,14 +156,14 @@ fn outside_that_claims_a_container_address_gets_no_flow() {
 #[test]
 fn outside_does_not_reach_loopback_publication() {
     let mut world = World::new();
-    let packet = world.from_outside(Packet::tcp((REMOTE, 5000), (std::net::Ipv4Addr::LOCALHOST, WEB.0), SYN));
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (std::net::Ipv4Addr::LOCALHOST, WEB.0), SYN));
     Expect::untouched().of(&world.outside_sends(&packet));
 }
 
 #[test]
 fn published_packet_with_an_expired_ttl_is_not_delivered() {
     let mut world = World::new();
-    let packet = world.from_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)).with(|p| p.ttl = 1));
+    let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)).with(|p| p.ttl = 1));
     let outcome = world.outside_sends(&packet);
     assert_eq!(outcome.verdict, tests::program::DROP);
     assert_eq!(outcome.bytes, outcome.given);

@@ -28,7 +28,8 @@ fn hairpin(world: &World, client: Ipv4Addr, interface: &str, bridge: &str) -> [(
 fn container_of_any_network_and_the_target_itself_reach_the_published_port() {
     for (client, interface, bridge) in [(C2, "c2", "br0"), (C1, "c1", "br0"), (D1, "d1", "br1")] {
         let mut world = World::new();
-        let packet = Packet::tcp((client, 5000), (HOST, WEB.0), SYN).link(mac(client), world.machine.mac(bridge).0);
+        let packet =
+            Packet::tcp((client, 5000), (HOST, WEB.0), SYN).link(mac(client), world.machine.mac(bridge).0);
         let [there, back] = hairpin(&world, client, interface, bridge);
         let outcome = world.machine.run(names::FROM_CONTAINER, interface, &packet.build());
         let received = world.to_c1(packet.clone()).with(|p| {
@@ -49,7 +50,7 @@ fn answer_comes_from_the_address_that_was_asked() {
     let mut world = World::new();
     let entries = hairpin(&world, C2, "c2", "br0");
     world.seed(entries);
-    let packet = world.from_c1(Packet::tcp((C1, WEB.1), (HOST, 5000), SYN | ACK));
+    let packet = world.as_c1(Packet::tcp((C1, WEB.1), (HOST, 5000), SYN | ACK));
     let outcome = world.container_sends(&packet);
     let received = packet.clone().link(world.bridge_mac(), mac(C2)).with(|p| {
         (p.src, p.dst) = (HOST, C2);
@@ -69,7 +70,7 @@ fn answer_comes_from_the_address_that_was_asked() {
 fn answer_to_a_connection_of_the_host_is_the_hosts() {
     let mut world = World::new();
     for flags in [ACK, SYN | ACK] {
-        let packet = world.from_c1(Packet::tcp((C1, 5000), (HOST, WEB.0), flags));
+        let packet = world.as_c1(Packet::tcp((C1, 5000), (HOST, WEB.0), flags));
         Expect::slow_path().of(&world.container_sends(&packet));
     }
 }
@@ -77,6 +78,6 @@ fn answer_to_a_connection_of_the_host_is_the_hosts() {
 #[test]
 fn internal_network_does_not_reach_a_published_port() {
     let mut world = World::with_flags(netdp_common::link_flags::INTERNAL);
-    let packet = world.from_c1(Packet::tcp((C1, 5000), (HOST, WEB.0), SYN));
+    let packet = world.as_c1(Packet::tcp((C1, 5000), (HOST, WEB.0), SYN));
     Expect::dropped(Reason::InternalNetwork).of(&world.container_sends(&packet));
 }

@@ -7,6 +7,7 @@ mod from_container;
 mod from_host;
 mod from_uplink;
 mod hairpin;
+mod icmp_error;
 mod malformed;
 mod masquerade;
 mod table;

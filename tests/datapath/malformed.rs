@@ -33,7 +33,8 @@ fn container_that_lies_about_its_header_is_dropped() {
 #[test]
 fn frame_of_a_container_that_ends_too_soon_is_dropped() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::tcp((C1, 4000), (REMOTE, 80), SYN).with(|p| p.lies.total_length = Some(0)));
+    let packet =
+        world.as_c1(Packet::tcp((C1, 4000), (REMOTE, 80), SYN).with(|p| p.lies.total_length = Some(0)));
     let frame = packet.build();
     for length in [34, 37, 42, 53] {
         let outcome = world.machine.run(names::FROM_CONTAINER, "c1", &frame[..length]);
@@ -47,7 +48,7 @@ fn frame_of_a_container_that_ends_too_soon_is_dropped() {
 fn udp_and_icmp_headers_that_are_cut_off_are_dropped() {
     let mut world = World::new();
     for packet in [Packet::udp((C1, 1), (REMOTE, 2)), Packet::ping(C1, REMOTE, 1)] {
-        let packet = world.from_c1(packet.with(|p| p.lies.total_length = Some(0)));
+        let packet = world.as_c1(packet.with(|p| p.lies.total_length = Some(0)));
         let outcome = world.machine.run(names::FROM_CONTAINER, "c1", &packet.build()[..34 + 7]);
         Expect::dropped(Reason::Malformed).of(&outcome);
     }
@@ -56,18 +57,18 @@ fn udp_and_icmp_headers_that_are_cut_off_are_dropped() {
 #[test]
 fn fragments_and_unknown_protocols_of_a_container_do_not_leave() {
     let mut world = World::new();
-    let whole = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    let whole = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
     for packet in [whole.clone().with(|p| p.more_fragments = true), whole.with(|p| p.fragment_offset = 8)] {
         Expect::dropped(Reason::Fragment).of(&world.container_sends(&packet));
     }
-    let other = world.from_c1(Packet::new(C1, REMOTE, Carries::Other(47)));
+    let other = world.as_c1(Packet::new(C1, REMOTE, Carries::Other(47)));
     Expect::dropped(Reason::UnknownL4).of(&world.container_sends(&other));
 }
 
 #[test]
 fn outside_that_lies_is_left_to_the_host() {
     let mut world = World::new();
-    let packet = world.from_outside(Packet::tcp((REMOTE, 5000), (HOST, 8080), SYN));
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, 8080), SYN));
     for frame in lies(&packet) {
         Expect::untouched().of(&world.machine.run(names::FROM_UPLINK, "up0", &frame));
     }
@@ -80,7 +81,8 @@ fn outside_that_lies_is_left_to_the_host() {
 #[test]
 fn wrong_checksums_stay_wrong() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::udp((C1, 4000), (REMOTE, 53)).with(|p| p.lies.transport_checksum = true));
+    let packet =
+        world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)).with(|p| p.lies.transport_checksum = true));
     let outcome = world.container_sends(&packet);
     let wrong = tests::packet::judge(&outcome.bytes, tests::packet::Offloaded::No).unwrap_err();
     assert!(wrong.contains("UDP"), "{wrong}");

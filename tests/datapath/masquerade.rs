@@ -44,7 +44,7 @@ fn new_flow_keeps_its_port_and_a_second_packet_follows_it() {
         (Packet::udp((C1, 40_000), (REMOTE, 443)), proto::UDP, State::UdpUnreplied),
         (Packet::udp((C1, 777), (REMOTE, 443)), proto::UDP, State::UdpUnreplied),
     ] {
-        let packet = world.from_c1(packet);
+        let packet = world.as_c1(packet);
         let port = if packet.carries == Packet::udp((C1, 777), (REMOTE, 443)).carries { 777 } else { 40_000 };
         let [there, back] = world.masqueraded(protocol, kept(port, 443), state);
         let first = counted(there.1, &packet);
@@ -59,7 +59,7 @@ fn new_flow_keeps_its_port_and_a_second_packet_follows_it() {
 #[test]
 fn echo_is_masqueraded_by_its_identifier() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::ping(C1, REMOTE, 77));
+    let packet = world.as_c1(Packet::ping(C1, REMOTE, 77));
     let [there, back] = world.masqueraded(proto::ICMP, kept(77, 0), State::Icmp);
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Masqueraded)
@@ -67,7 +67,7 @@ fn echo_is_masqueraded_by_its_identifier() {
         .flow(there.0, counted(there.1, &packet))
         .flow(back.0, back.1)
         .of(&outcome);
-    let reply = world.from_outside(Packet::pong(REMOTE, HOST, 77));
+    let reply = world.as_outside(Packet::pong(REMOTE, HOST, 77));
     let outcome = world.outside_sends(&reply);
     Expect::redirected(Reason::Reply)
         .packet(delivered(&world, &reply, 77))
@@ -78,7 +78,7 @@ fn echo_is_masqueraded_by_its_identifier() {
 #[test]
 fn udp_without_a_checksum_stays_without() {
     let mut world = World::new();
-    let mut packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let mut packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     packet.carries = tests::packet::Carries::Udp { sport: 40_000, dport: 53, checksum: false };
     let outcome = world.container_sends(&packet);
     assert_eq!(outcome.bytes, translated(&packet, 40_000));
@@ -88,7 +88,7 @@ fn udp_without_a_checksum_stays_without() {
 #[test]
 fn header_options_are_kept() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.options = vec![1, 1, 1, 0]));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.options = vec![1, 1, 1, 0]));
     assert_eq!(world.container_sends(&packet).bytes, translated(&packet, 40_000));
 }
 
@@ -110,15 +110,19 @@ fn handshake_data_and_close_walk_through_the_states() {
         (out, home) = (in_state(out, state), in_state(home, state));
         let (packet, outcome, expect);
         if is_reply {
-            packet = world.from_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), flags));
+            packet = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), flags));
             outcome = world.outside_sends(&packet);
             home = counted(home, &packet);
-            expect = Expect::redirected(Reason::Reply).packet(delivered(&world, &packet, 40_000)).flow(back.0, home);
+            expect = Expect::redirected(Reason::Reply)
+                .packet(delivered(&world, &packet, 40_000))
+                .flow(back.0, home);
         } else {
-            packet = world.from_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), flags));
+            packet = world.as_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), flags));
             outcome = world.container_sends(&packet);
             out = counted(out, &packet);
-            expect = Expect::redirected(Reason::Masqueraded).packet(translated(&packet, 40_000)).flow(there.0, out);
+            expect = Expect::redirected(Reason::Masqueraded)
+                .packet(translated(&packet, 40_000))
+                .flow(there.0, out);
         }
         let twin = if is_reply { (there.0, out) } else { (back.0, home) };
         if changed { expect.flow(twin.0, twin.1) } else { expect }.of(&outcome);
@@ -130,7 +134,7 @@ fn reset_closes_the_flow_for_both_directions() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), State::TcpEstablished);
     world.seed([there, back]);
-    let packet = world.from_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), RST));
+    let packet = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), RST));
     let outcome = world.outside_sends(&packet);
     Expect::redirected(Reason::Reply)
         .packet(delivered(&world, &packet, 40_000))
@@ -141,7 +145,7 @@ fn reset_closes_the_flow_for_both_directions() {
 
 /// Sends from `C1` with a port that must not be kept, and gives the port that was chosen.
 fn assert_moved(world: &mut World, packet: Packet, protocol: u8, inside: u16, state: State) -> u16 {
-    let packet = world.from_c1(packet);
+    let packet = world.as_c1(packet);
     let outcome = world.container_sends(&packet);
     let public = chosen(&outcome);
     assert_ne!(public, inside);
@@ -172,7 +176,7 @@ fn same_port_to_another_destination_is_free() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 443), State::UdpReplied);
     world.seed([there, back]);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 444)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 444)));
     assert_eq!(chosen(&world.container_sends(&packet)), 40_000);
 }
 
@@ -181,7 +185,7 @@ fn published_port_is_never_taken() {
     let mut world = World::new();
     let packet = Packet::tcp((C1, 8080), (REMOTE, 443), SYN);
     assert_moved(&mut world, packet, proto::TCP, 8080, State::TcpSynSent);
-    let udp = world.from_c1(Packet::udp((C1, 8080), (REMOTE, 443)));
+    let udp = world.as_c1(Packet::udp((C1, 8080), (REMOTE, 443)));
     assert_eq!(chosen(&world.container_sends(&udp)), 8080, "published for TCP only");
 }
 
@@ -202,7 +206,7 @@ fn flow_that_ended_gives_its_port_to_the_next() {
     let of_c2 = key((C2, 40_000), (REMOTE, 443), proto::UDP, Zone::CONTAINER);
     let old = netdp_common::Flow { dst: C2.into(), ..expired(back.1) };
     world.seed([(of_c2, expired(there.1)), (back.0, old)]);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 443)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 443)));
     let outcome = world.container_sends(&packet);
     let fresh = |flow| in_state(flow, State::UdpUnreplied);
     Expect::redirected(Reason::Masqueraded)
@@ -216,7 +220,7 @@ fn flow_that_ended_gives_its_port_to_the_next() {
 #[test]
 fn tcp_in_mid_stream_is_picked_up_but_a_stray_reset_or_answer_is_not() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), ACK));
+    let packet = world.as_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), ACK));
     let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), State::TcpPickedUp);
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Masqueraded)
@@ -225,7 +229,7 @@ fn tcp_in_mid_stream_is_picked_up_but_a_stray_reset_or_answer_is_not() {
         .flow(back.0, back.1)
         .of(&outcome);
     for flags in [RST, RST | ACK, SYN | ACK, 0] {
-        let packet = world.from_c1(Packet::tcp((C1, 41_000), (REMOTE, 443), flags));
+        let packet = world.as_c1(Packet::tcp((C1, 41_000), (REMOTE, 443), flags));
         Expect::dropped(Reason::CtInvalid).of(&world.container_sends(&packet));
     }
 }
@@ -234,7 +238,7 @@ fn tcp_in_mid_stream_is_picked_up_but_a_stray_reset_or_answer_is_not() {
 fn expired_ttl_is_left_to_the_host() {
     let mut world = World::new();
     for ttl in [0, 1] {
-        let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.ttl = ttl));
+        let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.ttl = ttl));
         Expect::slow_path().of(&world.container_sends(&packet));
     }
 }
@@ -243,14 +247,14 @@ fn expired_ttl_is_left_to_the_host() {
 fn packet_too_big_for_the_uplink_is_left_to_the_host() {
     let mut world = World::new();
     world.machine.ns().sh("ip link set up0 mtu 1000").done();
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.payload = vec![7; 1100]));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.payload = vec![7; 1100]));
     Expect::slow_path().of(&world.container_sends(&packet));
 }
 
 #[test]
 fn without_a_route_or_an_uplink_nothing_leaves() {
     let mut world = World::new();
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let uplink = world.machine.ifindex("up0");
     let none = netdp_common::Addr::UNSPECIFIED;
     let unaddressed = Uplink { addr4: none, addr6: none, ifindex: uplink, pad: 0 };
@@ -264,7 +268,7 @@ fn without_a_route_or_an_uplink_nothing_leaves() {
 fn route_over_an_interface_that_is_no_uplink_is_refused() {
     let mut world = World::new();
     world.machine.ns().sh("ip address add 192.0.2.1/24 dev d1-peer").done();
-    let packet = world.from_c1(Packet::udp((C1, 40_000), ("192.0.2.9".parse().unwrap(), 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), ("192.0.2.9".parse().unwrap(), 53)));
     Expect::dropped(Reason::NoUplink).of(&world.container_sends(&packet));
 }
 
@@ -276,7 +280,7 @@ fn reply_to_nobody_is_the_hosts() {
         Packet::udp((REMOTE, 53), (HOST, 40_000)),
         Packet::pong(REMOTE, HOST, 7),
     ] {
-        let packet = world.from_outside(packet);
+        let packet = world.as_outside(packet);
         Expect::untouched().of(&world.outside_sends(&packet));
     }
 }
@@ -286,7 +290,7 @@ fn reply_with_an_expired_ttl_is_dropped() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     world.seed([there, back]);
-    let packet = world.from_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)).with(|p| p.ttl = 1));
+    let packet = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)).with(|p| p.ttl = 1));
     let outcome = world.outside_sends(&packet);
     Expect::dropped(Reason::TtlExceeded).flow(back.0, counted(back.1, &packet)).of(&outcome);
 }

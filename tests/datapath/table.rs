@@ -37,14 +37,17 @@ fn sent(packet: &Packet) -> Vec<u8> {
 fn full_table_drops_the_new_and_touches_no_old() {
     let mut world = World::new();
     let all = fill(&mut world, |flow| flow);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     Expect::dropped(Reason::FlowTableFull).swept().of(&world.container_sends(&packet));
-    let syn = world.from_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), SYN));
+    let syn = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), SYN));
     let outcome = world.outside_sends(&syn);
     assert_eq!((outcome.verdict, outcome.change.flows.len()), (tests::program::DROP, 0));
-    let old = world.from_c1(Packet::udp((C1, FIRST), (REMOTE, 53)));
+    let old = world.as_c1(Packet::udp((C1, FIRST), (REMOTE, 53)));
     let outcome = world.container_sends(&old);
-    Expect::redirected(Reason::Masqueraded).packet(sent(&old)).flow(all[0].0, counted(all[0].1, &old)).of(&outcome);
+    Expect::redirected(Reason::Masqueraded)
+        .packet(sent(&old))
+        .flow(all[0].0, counted(all[0].1, &old))
+        .of(&outcome);
     assert_eq!(world.machine.flows().len(), all.len());
 }
 
@@ -53,7 +56,7 @@ fn full_table_leaves_the_host_its_network() {
     let mut world = World::new();
     fill(&mut world, |flow| flow);
     for packet in [Packet::tcp((REMOTE, 5000), (HOST, 22), SYN), Packet::ping(REMOTE, HOST, 1)] {
-        let packet = world.from_outside(packet);
+        let packet = world.as_outside(packet);
         Expect::untouched().of(&world.outside_sends(&packet));
     }
 }
@@ -62,7 +65,7 @@ fn full_table_leaves_the_host_its_network() {
 fn full_table_of_ended_flows_is_swept_and_takes_the_new() {
     let mut world = World::new();
     let all = fill(&mut world, expired);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpUnreplied);
     let outcome = world.container_sends(&packet);
     let mut expect = Expect::redirected(Reason::Masqueraded).packet(sent(&packet)).swept();
@@ -78,7 +81,7 @@ fn table_with_one_free_entry_takes_no_half_flow() {
     let all = fill(&mut world, |flow| flow);
     let keys: BTreeSet<_> = all.iter().map(|(key, _)| *key).collect();
     world.machine.forget_flow(all[1].0);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let outcome = world.container_sends(&packet);
     Expect::dropped(Reason::FlowTableFull).swept().of(&outcome);
     assert!(world.machine.flows().keys().all(|key| keys.contains(key)));
@@ -90,7 +93,7 @@ fn ended_flow_begins_anew_with_the_next_packet() {
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     let used = |flow| Flow { packets: 9, bytes: 999, ..expired(flow) };
     world.seed([(there.0, used(there.1)), (back.0, used(back.1))]);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Masqueraded)
         .packet(sent(&packet))
@@ -104,7 +107,7 @@ fn ended_flow_does_not_let_a_late_reply_in() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     world.seed([(there.0, expired(there.1)), (back.0, expired(back.1))]);
-    let packet = world.from_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
+    let packet = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
     let outcome = world.outside_sends(&packet);
     Expect::untouched().forgotten(there.0).forgotten(back.0).of(&outcome);
 }
@@ -114,7 +117,7 @@ fn flow_lives_as_long_as_either_direction_does() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     world.seed([(there.0, expired(there.1)), back]);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Masqueraded)
         .packet(sent(&packet))
@@ -130,8 +133,8 @@ fn every_state_ends_after_its_own_time() {
         let [there, back] = world.masqueraded(protocol, kept(40_000, 443), state);
         let nearly = |flow: Flow| Flow { seen: expired(flow).seen.wrapping_add(5), ..flow };
         let reply = |world: &World| match protocol {
-            proto::TCP => world.from_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), tests::packet::ACK)),
-            _ => world.from_outside(Packet::udp((REMOTE, 443), (HOST, 40_000))),
+            proto::TCP => world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), tests::packet::ACK)),
+            _ => world.as_outside(Packet::udp((REMOTE, 443), (HOST, 40_000))),
         };
         world.seed([(there.0, nearly(there.1)), (back.0, nearly(back.1))]);
         let packet = reply(&world);
@@ -145,10 +148,12 @@ fn every_state_ends_after_its_own_time() {
 fn lost_twin_is_written_anew() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
-    world.machine.put_flow(there.0, there.1);
-    let packet = world.from_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
+    // The first packet of a tick looks for the twin.
+    let last_tick = there.1.seen.wrapping_sub(1);
+    world.machine.put_flow(there.0, Flow { seen: last_tick, ..there.1 });
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     world.container_sends(&packet);
-    let reply = world.from_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
+    let reply = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
     let outcome = world.outside_sends(&reply);
     assert_eq!(outcome.verdict, tests::program::REDIRECT, "the reply finds its way: {:?}", back.0);
 }
@@ -159,6 +164,6 @@ fn published_flow_is_refused_when_its_reply_belongs_to_another() {
     let [there, back] = world.published(proto::UDP, 5000, DNS, State::UdpReplied);
     let other = crate::fixture::key((REMOTE, 5000), (HOST, 9999), proto::UDP, there.0.zone);
     world.seed([(other, there.1), (back.0, Flow { sport: netdp_common::Port::new(9999), ..back.1 })]);
-    let packet = world.from_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
+    let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
     Expect::dropped(Reason::NatClash).of(&world.outside_sends(&packet));
 }

@@ -95,7 +95,8 @@ impl Expect {
 
     fn compare_counts(&self, outcome: &Outcome, wrong: &mut String) {
         let count = Count { packets: 1, bytes: u64::try_from(outcome.given.len()).unwrap() };
-        let wanted: BTreeMap<u32, Count> = self.reason.map(|reason| (reason.number(), count)).into_iter().collect();
+        let wanted: BTreeMap<u32, Count> =
+            self.reason.map(|reason| (reason.number(), count)).into_iter().collect();
         let found = &outcome.change.counts;
         if wanted != *found {
             let names = |counts: &BTreeMap<u32, Count>| -> Vec<_> {
@@ -124,8 +125,10 @@ impl Expect {
     fn compare_events(&self, outcome: &Outcome, wrong: &mut String) {
         let wanted = self.reason.filter(|_| self.verdict == DROP);
         let length = u32::try_from(outcome.given.len()).unwrap();
-        let told: Vec<_> = outcome.change.events.iter().map(|e| (e.reason, e.ifindex, e.len, e.pad)).collect();
-        let should: Vec<_> = wanted.map(|reason| (reason.number(), outcome.ifindex, length, 0)).into_iter().collect();
+        let told: Vec<_> =
+            outcome.change.events.iter().map(|e| (e.reason, e.ifindex, e.len, e.pad)).collect();
+        let should: Vec<_> =
+            wanted.map(|reason| (reason.number(), outcome.ifindex, length, 0)).into_iter().collect();
         if told != should {
             let _ = writeln!(wrong, "events (reason, interface, length, pad) {should:?}, got {told:?}");
         }

@@ -22,7 +22,10 @@
     clippy::expect_used,
     reason = "a harness that cannot build what a test asked for must stop that test, with the place"
 )]
-#![expect(clippy::missing_panics_doc, reason = "every function here panics when the kernel refuses: that fails the test")]
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every function here panics when the kernel refuses: that fails the test"
+)]
 
 pub mod capture;
 pub mod expect;
@@ -31,6 +34,6 @@ pub mod packet;
 pub mod process;
 pub mod program;
 pub mod server;
-pub mod sniffer;
 pub mod snapshot;
+pub mod sniffer;
 pub mod topology;

@@ -111,6 +111,13 @@ pub enum Carries {
         /// Sequence number.
         seq: u16,
     },
+    /// ICMP error; the payload is the packet that it is about, from its IP header on.
+    Error {
+        /// 3 unreachable, 11 time exceeded, ...
+        kind: u8,
+        /// Meaning within the type.
+        code: u8,
+    },
     /// Another protocol; the payload is all it has.
     Other(u8),
 }
@@ -121,7 +128,7 @@ impl Carries {
         match self {
             Self::Tcp { .. } => TCP,
             Self::Udp { .. } => UDP,
-            Self::Echo { .. } => ICMP,
+            Self::Echo { .. } | Self::Error { .. } => ICMP,
             Self::Other(number) => *number,
         }
     }
@@ -173,6 +180,16 @@ impl Packet {
         Self::new(src, dst, Carries::Echo { request: false, id, seq: 1 })
     }
 
+    /// ICMP error from `src` about a frame, of which it quotes the IP header and this many bytes behind it.
+    pub fn error(src: Ipv4Addr, kind: (u8, u8), about: &[u8], quoted: usize) -> Self {
+        let header = usize::from(about[14] & 0x0f) * 4;
+        let sender = Ipv4Addr::new(about[26], about[27], about[28], about[29]);
+        let end = (14 + header + quoted).min(about.len());
+        let mut packet = Self::new(src, sender, Carries::Error { kind: kind.0, code: kind.1 });
+        packet.payload = about[14..end].to_vec();
+        packet
+    }
+
     /// The same between these two stations of the link.
     #[must_use]
     pub fn link(mut self, from: Mac, to: Mac) -> Self {
@@ -192,7 +209,7 @@ impl Packet {
         match &mut self.carries {
             Carries::Tcp { sport, .. } | Carries::Udp { sport, .. } => *sport = port,
             Carries::Echo { id, .. } => *id = port,
-            Carries::Other(_) => {}
+            Carries::Error { .. } | Carries::Other(_) => {}
         }
     }
 
@@ -201,7 +218,7 @@ impl Packet {
         match &mut self.carries {
             Carries::Tcp { dport, .. } | Carries::Udp { dport, .. } => *dport = port,
             Carries::Echo { id, .. } => *id = port,
-            Carries::Other(_) => {}
+            Carries::Error { .. } | Carries::Other(_) => {}
         }
     }
 
@@ -271,6 +288,7 @@ impl Packet {
                 let words = [u16::from(request) << 11, 0, id, seq];
                 (words.iter().flat_map(|word| word.to_be_bytes()).collect(), Some(2))
             }
+            Carries::Error { kind, code } => (vec![kind, code, 0, 0, 0, 0, 0, 0], Some(2)),
             Carries::Other(_) => (Vec::new(), None),
         }
     }
@@ -295,7 +313,8 @@ mod tests {
 
     #[test]
     fn every_built_packet_is_judged_right() {
-        let packets = [Packet::tcp((A, 1), (B, 80), SYN), Packet::udp((A, 5), (B, 53)), Packet::ping(A, B, 7)];
+        let packets =
+            [Packet::tcp((A, 1), (B, 80), SYN), Packet::udp((A, 5), (B, 53)), Packet::ping(A, B, 7)];
         for packet in packets {
             judge(&packet.build(), Offloaded::No).unwrap();
         }

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long [`run`] waits before it kills the command and fails.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a finished command left behind.
 #[derive(Debug, Clone)]
@@ -40,13 +40,20 @@ impl Ran {
         let _ = self.ok();
     }
 
+    /// For a command whose failure was what the test wanted, and nothing more is asked of it.
+    pub fn done_failing(self) {
+        assert_ne!(self.code, Some(0), "it should have failed\n{self}");
+    }
+
     /// Fails the test unless the command ended with this exit status.
+    #[must_use = "use `done_failing` when nothing more is asked"]
     pub fn exits(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "unexpected exit status\n{self}");
         self
     }
 
     /// Fails the test unless standard error holds this text.
+    #[must_use = "use `done_failing` when nothing more is asked"]
     pub fn says(self, text: &str) -> Self {
         assert!(self.stderr.contains(text), "standard error lacks {text:?}\n{self}");
         self

@@ -12,8 +12,8 @@ use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use aya::programs::SchedClassifier;
 use aya::{Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions};
 use netdp_common::{
-    Addr, Backend, Count, Endpoint, EndpointKey, Event, Flow, FlowKey, Link, Mac, PortKey, Reason,
-    SubnetKey, Uplink, names, timers,
+    Addr, Backend, Count, Endpoint, EndpointKey, Event, Flow, FlowKey, Link, Mac, PortKey, Reason, SubnetKey,
+    Uplink, names, timers,
 };
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
@@ -115,6 +115,7 @@ fn context(ifindex: u32) -> [u8; 192] {
 
 impl Machine {
     /// Loads all programs into a fresh namespace. The maps are empty.
+    #[expect(clippy::new_without_default, reason = "it loads programs: nothing that a default should do")]
     pub fn new() -> Self {
         let ns = Namespace::new(&private_dir(), "machine");
         ns.sh(FURNISH).done();
@@ -236,7 +237,8 @@ impl Machine {
 
     fn settings(&self) -> Settings {
         let trie = LpmTrie::<_, Addr, u32>::try_from(self.map(names::SUBNETS)).unwrap();
-        let subnet = |(key, id): (Key<Addr>, u32)| (SubnetKey { prefix_len: key.prefix_len(), addr: key.data() }, id);
+        let subnet =
+            |(key, id): (Key<Addr>, u32)| (SubnetKey { prefix_len: key.prefix_len(), addr: key.data() }, id);
         Settings {
             links: self.rows(names::LINKS),
             endpoints: self.rows(names::ENDPOINTS),

@@ -28,7 +28,8 @@ pub struct Answer {
 
 impl Answer {
     fn parse(text: &str, local: SocketAddr) -> io::Result<Self> {
-        let (name, seen) = text.trim_end().split_once(' ').ok_or_else(|| io::Error::other(text.to_owned()))?;
+        let (name, seen) =
+            text.trim_end().split_once(' ').ok_or_else(|| io::Error::other(text.to_owned()))?;
         let seen = seen.parse().map_err(io::Error::other)?;
         Ok(Self { name: name.to_owned(), seen, local })
     }
@@ -173,7 +174,8 @@ pub fn assert_refused(ns: &Namespace, to: (Ipv4Addr, u16)) {
     assert!(tcp.is_err(), "tcp from {} to {to:?} was answered", ns.name());
     let socket = ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
     socket.set_read_timeout(Some(short)).unwrap();
-    let answered = socket.connect(to).and_then(|()| socket.send(b"who\n")).and_then(|_| socket.recv(&mut [0; 8]));
+    let answered =
+        socket.connect(to).and_then(|()| socket.send(b"who\n")).and_then(|_| socket.recv(&mut [0; 8]));
     assert!(answered.is_err(), "udp from {} to {to:?} was answered", ns.name());
 }
 

@@ -4,21 +4,28 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OpenFlags, Row};
 
 use crate::topology::Host;
 
 /// Shell lines whose output describes the host. Neighbour entries and counters are not in them: they change
 /// without anybody's doing.
-const LINES: [(&str, &str); 9] = [
-    // A bridge prints timers that run.
-    ("links", "ip -d link show | sed -E 's/ [a-z_]+_timer +[0-9.]+//g'"),
+const LINES: [(&str, &str); 8] = [
+    // A bridge prints timers that run, a count of what it has learned, and limits that it takes from its first port.
+    (
+        "links",
+        "ip -d link show | sed -E 's/ ([a-z_]+_timer|fdb_n_learned|tso_max_size|tso_max_segs) +[0-9.]+//g'",
+    ),
     ("addresses", "ip address show"),
     ("routes", "ip route show table all; ip -6 route show table all"),
     ("rules", "ip rule show; ip -6 rule show"),
     ("qdiscs", "tc qdisc show; tc filter show dev up0 ingress; tc filter show dev up0 egress"),
     ("multicast", "ip maddress show"),
     ("nftables", "nft list ruleset"),
-    ("programs", "bpftool net show"),
     ("mounts", "cut -d' ' -f4- /proc/self/mountinfo | sort"),
 ];
 
@@ -34,6 +41,7 @@ impl Snapshot {
     pub fn of(host: &Host) -> Self {
         let mut topics: BTreeMap<String, String> =
             LINES.iter().map(|(topic, line)| ((*topic).to_owned(), host.ns.out(line))).collect();
+        topics.insert("programs".to_owned(), format!("{:#?}", host.attached_programs()));
         topics.extend(host.ns.enter(|| sysctls(Path::new("/proc/sys/net"))));
         Self(topics)
     }
@@ -45,17 +53,55 @@ impl Snapshot {
         self
     }
 
-    /// Fails the test with every topic that is no longer the same.
-    pub fn assert_same(&self, later: &Self) {
+    /// Fails the test with every topic in which the host is no longer the same. It is looked at again for three
+    /// seconds: a bridge says only after a second that it has lost its last port.
+    pub fn assert_still(&self, host: &Host) {
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let changes = self.changes(&Self::of(host));
+            if changes.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the host is not as it was:\n{changes}");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Every topic of this one that is another in the later one.
+    fn changes(&self, later: &Self) -> String {
         let mut changes = String::new();
-        for topic in self.0.keys().chain(later.0.keys().filter(|topic| !self.0.contains_key(*topic))) {
+        let new = later.0.keys().filter(|topic| topic.starts_with('/') && !self.0.contains_key(*topic));
+        for topic in self.0.keys().chain(new) {
             let (before, after) = (self.0.get(topic), later.0.get(topic));
             if before != after {
                 let _ = writeln!(changes, "{topic}:\n{}", changed_lines(before, after));
             }
         }
-        assert!(changes.is_empty(), "the host is not as it was:\n{changes}");
+        changes
     }
+}
+
+/// All rows of netdp's database on this host, as text; empty when there is none.
+pub fn database(host: &Host) -> String {
+    let path = host.state_dir().join("netdp.db");
+    let Ok(connection) = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY) else {
+        return String::new();
+    };
+    let query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name";
+    let mut statement = connection.prepare(query).unwrap();
+    let tables = statement.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+    let content: Vec<_> = tables.map(|table| (rows(&connection, &table), table)).collect();
+    format!("{content:#?}")
+}
+
+fn rows(connection: &Connection, table: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
+    let columns = statement.column_count();
+    let row = |row: &Row<'_>| {
+        let values: rusqlite::Result<Vec<Value>> = (0..columns).map(|column| row.get(column)).collect();
+        values.map(|values| format!("{values:?}"))
+    };
+    statement.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
 fn changed_lines(before: Option<&String>, after: Option<&String>) -> String {

@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn private_sources_are_breaches_and_others_are_not() {
         let host = Namespace::new(&private_dir(), "h");
-        host.sh("ip link add up0 type veth peer name peer0 && ip link set up0 up && ip link set peer0 up").done();
+        host.sh("ip link add up0 type veth peer name peer0 && ip link set up0 up && ip link set peer0 up")
+            .done();
         let sniffer = Sniffer::start(&host, "up0");
         let socket = RawSocket::open(&host, "up0", &[step(RETURN, 0)]);
         let to = "203.0.113.1".parse().unwrap();

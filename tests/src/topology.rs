@@ -13,11 +13,13 @@ use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
 use nix::mount::{MntFlags, umount2};
 use serde_json::Value;
 
@@ -77,11 +79,18 @@ impl Bed {
     pub fn new() -> Self {
         let dir = private_dir();
         let ns = Namespace::new(&dir, "outside");
-        ns.sh("ip link add wan0 type bridge && ip link set wan0 up && ip address add 203.0.113.1/24 dev wan0")
-            .done();
+        ns.sh(
+            "ip link add wan0 type bridge && ip link set wan0 up && ip address add 203.0.113.1/24 dev wan0",
+        )
+        .done();
         // A client that opens connections at full speed would otherwise run out of ports within seconds.
         ns.set_sysctl("net/ipv4/tcp_tw_reuse", "1");
-        eprintln!("bed {}: nsenter -t {} -m nsenter --net={}/NAME", dir.display(), std::process::id(), dir.display());
+        eprintln!(
+            "bed {}: nsenter -t {} -m nsenter --net={}/NAME",
+            dir.display(),
+            std::process::id(),
+            dir.display()
+        );
         let outside = Neighbour { ns, address: OUTSIDE };
         Self { dir, sniffers: RefCell::default(), next: Cell::new(10), outside }
     }
@@ -174,7 +183,9 @@ impl Drop for Bed {
 fn hold(dir: &Path) {
     let Some(seconds) = env::var("NETDP_TEST_HOLD").ok().and_then(|text| text.parse().ok()) else { return };
     let (id, dir) = (std::process::id(), dir.display());
-    eprintln!("held for {seconds} s: nsenter -t {id} -m sh -c 'ls {dir}'; nsenter -t {id} -m nsenter --net={dir}/NAME");
+    eprintln!(
+        "held for {seconds} s: nsenter -t {id} -m sh -c 'ls {dir}'; nsenter -t {id} -m nsenter --net={dir}/NAME"
+    );
     thread::sleep(Duration::from_secs(seconds));
 }
 
@@ -238,16 +249,17 @@ impl Host {
         self.netdp(&["down"]).done();
     }
 
-    /// A serving controller, once it is the one that `netdp status` names as running.
+    /// A serving controller, once it has told its service manager that it is ready.
     pub fn up(&self) -> Service {
-        let mut service = Service::start(&mut self.command(&["up"]));
-        let id = service.id();
-        eventually("netdp up serves", Duration::from_secs(20), || {
-            if service.ended().is_some() {
-                return true;
-            }
-            let status = self.netdp(&["-o", "json", "status"]);
-            status.code == Some(0) && status.stdout.contains(&id.to_string())
+        let path = self.dir.join("notify");
+        let _ = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let mut service = Service::start(self.command(&["up"]).env("NOTIFY_SOCKET", &path));
+        let mut message = [0; 256];
+        eventually("netdp up is ready", Duration::from_secs(20), || {
+            let length = socket.recv(&mut message).unwrap_or(0);
+            service.ended().is_some() || String::from_utf8_lossy(&message[..length]).contains("READY=1")
         });
         if let Some(code) = service.ended() {
             panic!("netdp up ended with {code:?}: {}", service.wait(Duration::from_secs(1)));
@@ -255,13 +267,32 @@ impl Host {
         service
     }
 
-    /// Ids of the programs attached at interfaces of this host, by `bpftool net`: (interface, direction, name).
+    /// Programs attached at interfaces of this host: (interface, direction, name). `bpftool net` tells of clsact;
+    /// for TCX, which its older versions do not know, the kernel is asked.
     pub fn attached_programs(&self) -> Vec<(String, String, String)> {
         let shown: Value = self.ns.sh("bpftool -j net show").json();
         let text = |entry: &Value, key: &str| entry[key].as_str().unwrap_or_default().to_owned();
         let entries = shown[0]["tc"].as_array().cloned().unwrap_or_default();
-        entries.iter().map(|e| (text(e, "devname"), text(e, "kind"), text(e, "name"))).collect()
+        let clsact = entries.iter().filter(|entry| text(entry, "kind").starts_with("clsact"));
+        let mut programs: Vec<_> =
+            clsact.map(|e| (text(e, "devname"), text(e, "kind"), text(e, "name"))).collect();
+        let links: Value = self.ns.sh("ip -j link show").json();
+        for name in links.as_array().unwrap().iter().map(|link| text(link, "ifname")) {
+            programs.extend(self.ns.enter(|| tcx_programs(&name)));
+        }
+        programs
     }
+}
+
+/// What is attached to an interface of the calling thread's namespace by TCX.
+fn tcx_programs(interface: &str) -> Vec<(String, String, String)> {
+    let mut programs = Vec::new();
+    for (direction, kind) in [("tcx ingress", TcAttachType::Ingress), ("tcx egress", TcAttachType::Egress)] {
+        let (_, attached) = SchedClassifier::query_tcx(interface, kind).unwrap();
+        let name = |info: &ProgramInfo| info.name_as_str().unwrap_or_default().to_owned();
+        programs.extend(attached.iter().map(|info| (interface.to_owned(), direction.to_owned(), name(info))));
+    }
+    programs
 }
 
 impl Drop for Host {

@@ -20,7 +20,8 @@ fn find_count(value: &Value, reason: &str) -> Option<u64> {
     match value {
         Value::Object(map) => {
             let named = map.values().any(|v| v.as_str() == Some(reason));
-            let here = named.then(|| map.get("packets").or(map.get("Packets")).and_then(Value::as_u64)).flatten();
+            let here =
+                named.then(|| map.get("packets").or(map.get("Packets")).and_then(Value::as_u64)).flatten();
             here.or_else(|| map.values().find_map(|v| find_count(v, reason)))
         }
         Value::Array(items) => items.iter().find_map(|item| find_count(item, reason)),
@@ -51,7 +52,7 @@ fn outside_cannot_reach_a_container_address() {
         bed.outside.ns.sh(&format!("ip route add {} via {}", c1.address, host.address)).done();
         assert_counted(&host, "direct_routing", || {
             assert_refused(&bed.outside.ns, (c1.address, 80));
-            bed.outside.ns.sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {}", c1.address)).exits(1);
+            bed.outside.ns.sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {}", c1.address)).exits(1).done_failing();
         });
         assert_served(&bed.outside.ns, (host.address, 8080), "c1");
     }
@@ -66,7 +67,8 @@ fn networks_are_closed_to_one_another() {
     let in_a = bed.container(&host, "ca", &["--network", "a"]);
     let in_b = bed.container(&host, "cb", &["--network", "b"]);
     let in_default = bed.container(&host, "cd", &[]);
-    let _servers = [Server::start(&in_a.ns, 80), Server::start(&in_b.ns, 80), Server::start(&bed.outside.ns, 80)];
+    let _servers =
+        [Server::start(&in_a.ns, 80), Server::start(&in_b.ns, 80), Server::start(&bed.outside.ns, 80)];
     assert_counted(&host, "inter_network", || {
         assert_refused(&in_a.ns, (in_b.address, 80));
         assert_refused(&in_b.ns, (in_a.address, 80));
@@ -116,7 +118,7 @@ fn icc_false_closes_a_network_to_its_own_containers() {
     let _servers = [Server::start(&c1.ns, 80), Server::start(&bed.outside.ns, 80)];
     assert_counted(&host, "icc_disabled", || {
         assert_refused(&c2.ns, (c1.address, 80));
-        c2.ns.sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {}", c1.address)).exits(1);
+        c2.ns.sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {}", c1.address)).exits(1).done_failing();
     });
     assert_served(&c2.ns, (bed.outside.address, 80), "outside");
 }
@@ -141,7 +143,7 @@ fn mac_of(ns: &Namespace, interface: &str) -> Mac {
 struct Spoofer {
     host: Host,
     victim: Container,
-    spoofer: Container,
+    attacker: Container,
     socket: RawSocket,
     at_victim: Capture,
     bed: Bed,
@@ -152,10 +154,10 @@ impl Spoofer {
         let bed = Bed::new();
         let host = one_host(&bed);
         let victim = bed.container(&host, "victim", &[]);
-        let spoofer = bed.container(&host, "spoofer", &[]);
-        let socket = RawSocket::open(&spoofer.ns, "eth0", &[]);
+        let attacker = bed.container(&host, "attacker", &[]);
+        let socket = RawSocket::open(&attacker.ns, "eth0", &[]);
         let at_victim = Capture::start(&victim.ns, "eth0", &[]);
-        Self { host, victim, spoofer, socket, at_victim, bed }
+        Self { host, victim, attacker, socket, at_victim, bed }
     }
 
     /// Sends frames that must be counted under the reason and never reach the victim.
@@ -170,9 +172,9 @@ impl Spoofer {
 #[test]
 fn spoofed_sources_are_dropped_and_counted() {
     let bed = Spoofer::new();
-    let (own, victim) = (mac_of(&bed.spoofer.ns, "eth0"), mac_of(&bed.victim.ns, "eth0"));
+    let (own, victim) = (mac_of(&bed.attacker.ns, "eth0"), mac_of(&bed.victim.ns, "eth0"));
     let bridge = mac_of(&bed.host.ns, "netdp0");
-    let (from, to) = (bed.spoofer.address, bed.victim.address);
+    let (from, to) = (bed.attacker.address, bed.victim.address);
     let foreign = Ipv4Addr::new(198, 51, 100, 9);
     let ping = |src, mac| Packet::ping(src, to, 1).link(mac, victim).build();
     bed.assert_stopped("invalid_source_mac", &[ping(from, [2, 0x42, 9, 9, 9, 9]), ping(from, bridge)]);
@@ -186,8 +188,8 @@ fn spoofed_sources_are_dropped_and_counted() {
 #[test]
 fn malformed_frames_of_a_container_are_dropped_and_counted() {
     let bed = Spoofer::new();
-    let (own, victim) = (mac_of(&bed.spoofer.ns, "eth0"), mac_of(&bed.victim.ns, "eth0"));
-    let ping = Packet::ping(bed.spoofer.address, bed.victim.address, 1).link(own, victim);
+    let (own, victim) = (mac_of(&bed.attacker.ns, "eth0"), mac_of(&bed.victim.ns, "eth0"));
+    let ping = Packet::ping(bed.attacker.address, bed.victim.address, 1).link(own, victim);
     let frames = [
         ping.clone().with(|p| p.lies.version = Some(6)).build(),
         ping.clone().with(|p| p.lies.header_words = Some(4)).build(),
@@ -195,7 +197,7 @@ fn malformed_frames_of_a_container_are_dropped_and_counted() {
         ping.clone().with(|p| p.lies.total_length = Some(2000)).build(),
         ping.build()[..20].to_vec(),
         ping.build()[..33].to_vec(),
-        arp_request(own, bed.spoofer.address, bed.victim.address)[..30].to_vec(),
+        arp_request(own, bed.attacker.address, bed.victim.address)[..30].to_vec(),
     ];
     for frame in frames {
         bed.assert_stopped("malformed", &[frame]);

@@ -1,12 +1,9 @@
 //! Real traffic over real interfaces: hosts, containers and neighbours as namespaces.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a failed step is a failed test, and the panic says which"
-)]
+#![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
 
 mod crash;
+mod follow;
 mod isolation;
 mod leave;
 mod reserve;

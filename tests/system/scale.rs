@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use tests::server::{Server, ask_udp};
-use tests::topology::{Bed, Container, Host};
+use tests::topology::{Bed, Container, Host, address_of};
 
 const CONTAINERS: usize = 1000;
 
@@ -30,10 +30,15 @@ fn ping(from: &Container, to: Ipv4Addr) {
 
 /// Attaches one more and asks it to reach the first, the one before it, the outside, and to be reached by both.
 fn attach(bed: &Bed, host: &Host, all: &mut Vec<Container>) -> Duration {
+    let ns = bed.namespace(&format!("c{}", all.len()));
+    let path = ns.path().to_str().unwrap();
     let begin = Instant::now();
-    let new = bed.container(host, &format!("c{}", all.len()), &[]);
+    let attached = host.json(&["attach", "--netns", path, "--name", ns.name()]);
     let took = begin.elapsed();
-    ask_udp(&new.ns, 0, (bed.outside.address, 80)).unwrap_or_else(|e| panic!("{} to outside: {e}", new.ns.name()));
+    let address = address_of(&ns, "eth0");
+    let new = Container { ns, address, attached };
+    ask_udp(&new.ns, 0, (bed.outside.address, 80))
+        .unwrap_or_else(|e| panic!("{} to outside: {e}", new.ns.name()));
     for other in all.first().into_iter().chain(all.last()) {
         ping(&new, other.address);
         ping(other, new.address);
@@ -64,7 +69,7 @@ fn thousand_containers_reach_one_another_and_the_outside() {
     let listed = host.json(&["ps"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(CONTAINERS));
     let begin = Instant::now();
-    host.netdp_within(&["down"], Duration::from_secs(120)).done();
+    host.netdp_within(&["down"], Duration::from_mins(2)).done();
     println!("down: {:?}", begin.elapsed());
     let left = host.ns.out("ip -o link | grep -c ' nd' || true");
     assert_eq!(left.trim(), "0", "veths left");

@@ -55,7 +55,8 @@ impl Walk {
         let (host, outside) = (&self.host, &self.bed.outside);
         let gateway = gateway(&self.c1);
         let direct = |name, from, to, server, seen_as| Way { name, from, to, web: 80, server, seen_as };
-        let published = |name, from, to, seen_as| Way { name, from, to, web: 8080, server: &self.c1.ns, seen_as };
+        let published =
+            |name, from, to, seen_as| Way { name, from, to, web: 8080, server: &self.c1.ns, seen_as };
         vec![
             direct("container to container", &self.c2.ns, self.c1.address, &self.c1.ns, self.c2.address),
             direct("container to outside", &self.c1.ns, outside.address, &outside.ns, host.address),
@@ -92,7 +93,8 @@ pub(crate) fn iperf(from: &Namespace, to: Ipv4Addr, options: &str) -> Value {
 }
 
 fn assert_streams_both_ways(way: &Way) {
-    let iperf_server = tests::process::Service::start(way.server.command("iperf3").args(["-s", "-p", "5201"]));
+    let iperf_server =
+        tests::process::Service::start(way.server.command("iperf3").args(["-s", "-p", "5201"]));
     tests::process::eventually("iperf3 listens", std::time::Duration::from_secs(5), || {
         way.server.out("ss -Hltn sport = :5201").contains("5201")
     });
@@ -105,7 +107,8 @@ fn assert_streams_both_ways(way: &Way) {
     }
     for options in ["-u -l 1400 -b 200M -n 2M", "-u -l 1400 -b 200M -n 2M -R"] {
         let end = iperf(way.from, way.to, options);
-        let (lost, all) = (end["sum"]["lost_packets"].as_u64().unwrap(), end["sum"]["packets"].as_u64().unwrap());
+        let (lost, all) =
+            (end["sum"]["lost_packets"].as_u64().unwrap(), end["sum"]["packets"].as_u64().unwrap());
         assert!(all > 1000 && lost * 20 < all, "{} {options}: {lost} of {all} lost", way.name);
     }
     drop(iperf_server);
@@ -121,10 +124,7 @@ fn assert_way(way: &Way) {
 
 fn assert_all_ways_avoid_netfilter(ip_forward: &str, policy: &str) {
     let walk = Walk::new(ip_forward, policy);
-    let _servers = [
-        Server::start(&walk.c1.ns, 80),
-        Server::start(&walk.bed.outside.ns, 80),
-    ];
+    let _servers = [Server::start(&walk.c1.ns, 80), Server::start(&walk.bed.outside.ns, 80)];
     let pings = [
         (&walk.c1.ns, walk.c2.address),
         (&walk.c2.ns, walk.c1.address),

@@ -50,7 +50,7 @@ enum Routine {
 
 fn main() -> ExitCode {
     match dispatch(&Cli::parse().routine) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             exit_code(&error)
@@ -58,14 +58,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn dispatch(routine: &Routine) -> Result<()> {
+fn dispatch(routine: &Routine) -> Result<ExitCode> {
     match routine {
-        Routine::Setup => setup::run(),
-        Routine::Build(args) => build::run(args),
-        Routine::Lint => lint::run(),
-        Routine::Test(args) => test::run(args),
-        Routine::Demo(args) => demo::run(args),
+        Routine::Setup => setup::run()?,
+        Routine::Build(args) => build::run(args)?,
+        Routine::Lint => lint::run()?,
+        Routine::Test(args) => return test::run(args),
+        Routine::Demo(args) => demo::run(args)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The contract's codes: 3 when the machine lacks something that is named, 1 for every other failure.

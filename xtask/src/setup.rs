@@ -55,9 +55,18 @@ fn install_components() -> Result<bool> {
     if missing.is_empty() {
         return Ok(false);
     }
-    command::run(Command::new("rustup").args(["component", "add"]).args(&missing))
-        .with_context(|| format!("cargo lacks {}", missing.join(" and ")))?;
+    let add = command::run(Command::new("rustup").args(["component", "add"]).args(&missing));
+    add.map_err(|error| lacking_components(&missing, &error))?;
     Ok(true)
+}
+
+fn lacking_components(missing: &[&str], error: &anyhow::Error) -> anyhow::Error {
+    let missing = missing.join(" ");
+    Lacking(format!(
+        "this cargo lacks {missing}, and adding it did not work: {error:#}\n\
+         run: rustup component add {missing}"
+    ))
+    .into()
 }
 
 fn no_toolchain() -> anyhow::Error {

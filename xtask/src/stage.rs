@@ -110,10 +110,12 @@ impl Stage {
         command
     }
 
-    fn entrance(&self, place: &str) -> [String; 4] {
+    fn entrance(&self, place: &str) -> [String; 5] {
         let pid = self.holder.id();
         [
             format!("--mount=/proc/{pid}/ns/mnt"),
+            // Entering a mount namespace leads to its own root, out of the folder that we may be confined to.
+            format!("--root=/proc/{pid}/root"),
             // The holder itself is outside of the PID namespace that it made.
             format!("--pid=/proc/{pid}/ns/pid_for_children"),
             // `stage` is where the others are made from: empty, and not the machine's own.

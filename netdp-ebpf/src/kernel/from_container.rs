@@ -113,12 +113,12 @@ fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Res
     if reason == Reason::Malformed {
         return Err(reason);
     }
+    let mut reason = reason;
     if reason == Reason::UnknownL4 && icmp::is_error(tuple) {
-        match icmp::error(packet, tuple, Zone::CONTAINER) {
-            // About a packet of the host's own, perhaps: that is looked at below.
-            Err(Reason::IcmpUnrelated) => {}
-            decision => return decision,
-        }
+        let decision = icmp::error(packet, tuple, Zone::CONTAINER);
+        // About a packet of the host's own, perhaps: that is looked at below.
+        let Err(Reason::IcmpUnrelated) = decision else { return decision };
+        reason = Reason::IcmpUnrelated;
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() {

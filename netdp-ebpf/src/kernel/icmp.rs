@@ -37,7 +37,12 @@ pub(super) fn error(packet: &Packet, tuple: &Tuple, zone: Zone) -> Result<Action
 fn find(packet: &Packet, tuple: &Tuple, zone: Zone) -> Option<&'static Flow> {
     let inner = inner(packet, tuple)?;
     // The error comes from where the packet inside was going: it belongs to the other direction.
-    conntrack::peek(&key(packet, inner)?.reversed(zone))
+    let key = key(packet, inner)?.reversed(zone);
+    // A container speaks of what it has received itself, and not of its neighbours' flows.
+    if zone == Zone::CONTAINER && key.src != tuple.key.src {
+        return None;
+    }
+    conntrack::peek(&key)
 }
 
 /// Whether a message of this type carries the packet that it is about.

@@ -101,7 +101,7 @@ impl Join<'_> {
         let Some(attachment) = joined else { return Ok(endpoint.clone()) };
         let part = Part::new(self.network, endpoint, attachment).desired();
         session.kernel.heed_signals()?;
-        session.mark()?;
+        session.mark([attachment.veth().as_str()])?;
         let change = session.store.begin()?;
         write(&change, &plan, attachment)?;
         let applied = instance::bring_up(&mut session.kernel, &part).await;
@@ -187,7 +187,11 @@ impl Join<'_> {
     async fn ifname(&self, session: &Session) -> Result<String, Error> {
         let there = session.kernel.interfaces_in(&self.container.ns).await?;
         if let Some(asked) = &self.args.ifname {
-            return if there.contains(asked) { Err(Error::IfnameTaken(asked.clone())) } else { Ok(asked.clone()) };
+            return if there.contains(asked) {
+                Err(Error::IfnameTaken(asked.clone()))
+            } else {
+                Ok(asked.clone())
+            };
         }
         let mut names = (0..).map(|number: u32| format!("eth{number}")).filter(|name| !there.contains(name));
         names.next().ok_or_else(|| Error::IfnameTaken("eth0".to_owned()))

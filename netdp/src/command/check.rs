@@ -40,7 +40,18 @@ fn word(row: &CheckRow) -> &'static str {
 /// An error that names everything that netdp cannot work without and this machine lacks.
 pub(super) async fn nothing_lacks() -> Result<(), Error> {
     let rows = check::run().await;
-    let missing: Vec<String> =
-        rows.iter().filter(|row| row.is_fatal()).map(|row| format!("{} ({})", row.name, row.detail)).collect();
+    let missing: Vec<String> = rows
+        .iter()
+        .filter(|row| row.is_fatal())
+        .map(|row| format!("{} ({})", row.name, row.detail))
+        .collect();
     if missing.is_empty() { Ok(()) } else { Err(Error::Lacks(missing.join(", "))) }
+}
+
+/// An error that names the privileges that this process lacks. Without them nearly everything else seems to
+/// be lacking too, so they come first.
+pub(super) fn privileged() -> Result<(), Error> {
+    let rows = check::privileges();
+    let missing: Vec<String> = rows.into_iter().filter(CheckRow::is_fatal).map(|row| row.name).collect();
+    if missing.is_empty() { Ok(()) } else { Err(Error::Unprivileged(missing.join(", "))) }
 }

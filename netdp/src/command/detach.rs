@@ -25,8 +25,8 @@ pub(super) async fn detach<W: Write>(context: &mut Context<'_, W>, args: &Detach
     Ok(writeln!(context.out, "{}", endpoint.name)?)
 }
 
-/// Takes an endpoint off one network or off all. The database first: from then on the ports and addresses are free, and
-/// what a crash leaves in the kernel goes with the next command.
+/// Takes an endpoint off one network or off all. The database first: from then on the ports and addresses are
+/// free, and what a crash leaves in the kernel goes with the next command.
 pub(super) async fn take_off(
     session: &mut Session,
     networks: &[Network],
@@ -40,14 +40,16 @@ pub(super) async fn take_off(
         let (endpoint, network) = (endpoint.name.to_string(), network.name.to_string());
         return Err(Error::NotAttached { endpoint, network });
     }
-    session.mark()?;
+    session.mark([])?;
     forget(session, endpoint, &leaving, staying.is_empty())?;
     if !session.kernel.is_up() {
         return session.unmark();
     }
     let mut errors = Vec::new();
     for attachment in leaving {
-        let Some(network) = networks.iter().find(|network| network.number == attachment.network) else { continue };
+        let Some(network) = networks.iter().find(|network| network.number == attachment.network) else {
+            continue;
+        };
         let part = Part::new(network, endpoint, attachment).alone();
         errors.extend(instance::take_down(&mut session.kernel, &part).await.err());
     }

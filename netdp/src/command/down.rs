@@ -62,6 +62,7 @@ async fn take_away(place: &Place) -> Result<(), Error> {
         }
         other => other?,
     };
+    kernel.adopt(place.unfinished()?.unwrap_or_default());
     let observed = kernel.observe(Scope::Everything).await?;
     reconcile::remove(&mut kernel, &teardown(&observed)).await?;
     place.forget();

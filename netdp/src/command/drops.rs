@@ -11,7 +11,7 @@ use crate::datapath::Datapath;
 use crate::output;
 use crate::world::Kernel;
 
-pub(super) async fn drops<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
+pub(super) fn drops<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
     let kernel = Kernel::here(&context.place.run_dir, Vec::new())?;
     let drops = counted(kernel.datapath()?)?;
     if context.is_json() {

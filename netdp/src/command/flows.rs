@@ -19,7 +19,7 @@ use crate::world::Kernel;
 const HEADINGS: [&str; 8] =
     ["ENDPOINT", "PROTOCOL", "ORIGINAL", "TRANSLATED", "STATE", "PACKETS", "BYTES", "IDLE"];
 
-pub(super) async fn flows<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
+pub(super) fn flows<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
     let kernel = Kernel::here(&context.place.run_dir, Vec::new())?;
     let entries: HashMap<FlowKey, Flow> = kernel.datapath()?.flows()?.into_iter().collect();
     let names = names(&instance::read(&context.place)?.1);
@@ -88,7 +88,13 @@ struct Shown {
 }
 
 impl Shown {
-    fn of(key: &FlowKey, flow: &Flow, reply: Option<&Flow>, names: &HashMap<IpAddr, String>, now: u32) -> Self {
+    fn of(
+        key: &FlowKey,
+        flow: &Flow,
+        reply: Option<&Flow>,
+        names: &HashMap<IpAddr, String>,
+        now: u32,
+    ) -> Self {
         let original = Tuple { src: key.src, sport: key.sport, dst: key.dst, dport: key.dport };
         let translated = Tuple { src: flow.src, sport: flow.sport, dst: flow.dst, dport: flow.dport };
         // The server of a published port before the client, which may be a container too.

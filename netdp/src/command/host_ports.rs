@@ -31,8 +31,13 @@ fn host_address(spec: &PortSpec, request: &PortRequest, default: Ipv4Addr) -> Re
     supported.map_err(|why| Error::Publish { spec: spec.text.clone(), why })
 }
 
-/// Whether ports that were given before are what the specs ask for, so that a repeated attach changes nothing.
-pub(super) fn satisfied(specs: &[PortSpec], ports: &[PublishedPort], default: Ipv4Addr) -> Result<bool, Error> {
+/// Whether ports that were given before are what the specs ask for, so that a repeated attach changes
+/// nothing.
+pub(super) fn satisfied(
+    specs: &[PortSpec],
+    ports: &[PublishedPort],
+    default: Ipv4Addr,
+) -> Result<bool, Error> {
     let mut left = ports.to_vec();
     for spec in specs {
         for request in &spec.ports {
@@ -67,7 +72,9 @@ struct Search<'a> {
 impl Search<'_> {
     fn run(&self) -> Result<PublishedPort, Error> {
         match self.request.host_port {
-            HostPort::FirstFree(first, last) if first == last => self.check(first).map(|()| self.published(first)),
+            HostPort::FirstFree(first, last) if first == last => {
+                self.check(first).map(|()| self.published(first))
+            }
             HostPort::FirstFree(first, last) => self.first_free(first..=last),
             HostPort::Any => self.first_free(anywhere()?),
         }
@@ -121,7 +128,8 @@ fn clash(one: &PublishedPort, other: &PublishedPort) -> bool {
         && (unspecified || one.host_address == other.host_address)
 }
 
-/// All ports that may be given at random, beginning anywhere, so that a port that was just given back is not the next.
+/// All ports that may be given at random, beginning anywhere, so that a port that was just given back is not
+/// the next.
 fn anywhere() -> Result<impl Iterator<Item = u16>, Error> {
     let ports = RandomPorts::here().map_err(Error::io("read the range of local ports"))?;
     let start = u16::from_ne_bytes(random_bytes().map_err(Error::io("read random bytes"))?);
@@ -159,7 +167,8 @@ mod tests {
         let error = with_store(|store| allocate(store, &specs(&["8001:80", "8001:81"]), LOCAL)).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("Bind for 127.83.11.7:8001 failed: port is already allocated"), "{text}");
-        let given = with_store(|store| allocate(store, &specs(&["8001-8002:80", "8001-8002:81"]), LOCAL)).unwrap();
+        let given =
+            with_store(|store| allocate(store, &specs(&["8001-8002:80", "8001-8002:81"]), LOCAL)).unwrap();
         assert_eq!(given[1].host_port, 8002);
     }
 
@@ -167,7 +176,8 @@ mod tests {
     fn a_listener_of_another_program_is_found() {
         let listener = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let single = with_store(|store| allocate(store, &specs(&[&format!("{port}:80")]), LOCAL)).unwrap_err();
+        let single =
+            with_store(|store| allocate(store, &specs(&[&format!("{port}:80")]), LOCAL)).unwrap_err();
         assert!(matches!(single, Error::Bind(ports::Error::InUse(_))), "{single}");
         let udp = with_store(|store| allocate(store, &specs(&[&format!("{port}:80/udp")]), LOCAL));
         assert!(udp.is_ok());

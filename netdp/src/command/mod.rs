@@ -44,6 +44,9 @@ impl<W: Write> Context<'_, W> {
 pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
     let place = Place { run_dir: cli.common.run_dir.clone(), state_dir: cli.common.state_dir.clone() };
     let mut context = Context { place, format: cli.chosen_format(), out };
+    if changes(&cli.command) {
+        check::privileged()?;
+    }
     match &cli.command {
         Command::Check(_) => return check::check(&mut context).await,
         Command::Up(args) => up::up(&mut context, args).await?,
@@ -59,9 +62,28 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Ps(args) => ps::ps(&mut context, args).await?,
         Command::Inspect(args) => inspect::inspect(&mut context, args).await?,
         Command::Port(args) => port::port(&mut context, args)?,
-        Command::Flows(_) => flows::flows(&mut context).await?,
-        Command::Drops(_) => drops::drops(&mut context).await?,
+        Command::Flows(_) => flows::flows(&mut context)?,
+        Command::Drops(_) => drops::drops(&mut context)?,
     }
     context.out.flush()?;
     Ok(0)
+}
+
+/// Whether a command changes the host or the database.
+fn changes(command: &Command) -> bool {
+    match command {
+        Command::Up(_)
+        | Command::Down(_)
+        | Command::Attach(_)
+        | Command::Detach(_)
+        | Command::Network(Network::Create(_) | Network::Rm(_) | Network::Prune(_)) => true,
+        Command::Status(_)
+        | Command::Check(_)
+        | Command::Flows(_)
+        | Command::Drops(_)
+        | Command::Network(Network::Ls(_) | Network::Inspect(_))
+        | Command::Ps(_)
+        | Command::Inspect(_)
+        | Command::Port(_) => false,
+    }
 }

@@ -14,7 +14,7 @@ use crate::cli::{DriverArg, NetworkCreate};
 use crate::desired::Desired;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
-use crate::model::{Bridge, DEFAULT_MTU, Driver, Mac, Network};
+use crate::model::{Bridge, DEFAULT_MTU, Driver, Mac, Network, Pool};
 use crate::names::{Id, random_bytes};
 use crate::netlink::MAX_NAME;
 use crate::output;
@@ -22,7 +22,10 @@ use crate::output;
 /// The smallest MTU that IPv4 allows (RFC 791), and the largest that a bridge takes.
 const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
 
-pub(super) async fn create<W: Write>(context: &mut Context<'_, W>, args: &NetworkCreate) -> Result<(), Error> {
+pub(super) async fn create<W: Write>(
+    context: &mut Context<'_, W>,
+    args: &NetworkCreate,
+) -> Result<(), Error> {
     refuse_unsupported(args)?;
     let request = request(args)?;
     let options = Options::read(&args.options)?;
@@ -35,30 +38,28 @@ pub(super) async fn create<W: Write>(context: &mut Context<'_, W>, args: &Networ
     taken.extend(session.kernel.taken().await?);
     let pool = ipam::choose(&request, &taken)?;
     let id = Id::random().map_err(Error::io("read random bytes"))?;
-    let bridge = Bridge {
-        device: device(options.bridge_name, &id, &networks)?,
-        mac: Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
-        mtu: match options.mtu {
-            Some(mtu) => mtu,
-            None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
-        },
-        pool,
-        internal: args.internal,
-        icc: options.icc,
-        masquerade: options.masquerade,
-        host_binding: options.host_binding,
+    let device = device(options.bridge_name.clone(), &id, &networks)?;
+    let mtu = match options.mtu {
+        Some(mtu) => mtu,
+        None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
     };
-    let network = Network {
+    let mac = Mac::local(random_bytes().map_err(Error::io("read random bytes"))?);
+    let driver = Driver::Bridge(options.bridge(device, mac, mtu, pool, args.internal));
+    let network = network(args, id, driver);
+    add(&mut session, network.clone()).await?;
+    print(context, &network)
+}
+
+fn network(args: &NetworkCreate, id: Id, driver: Driver) -> Network {
+    Network {
         number: 0,
         id,
         name: args.name.clone(),
         created: instance::now(),
-        driver: Driver::Bridge(bridge),
+        driver,
         options: args.options.iter().cloned().collect(),
         labels: args.labels.iter().cloned().collect(),
-    };
-    add(&mut session, network.clone()).await?;
-    print(context, &network)
+    }
 }
 
 /// Makes the network, or nothing. As long as netdp is not up, only the database knows of it.
@@ -71,7 +72,7 @@ async fn add(session: &mut Session, mut network: Network) -> Result<(), Error> {
     }
     let mut desired = Desired::default();
     desired.add_network(&network);
-    session.mark()?;
+    session.mark(desired.bridges.keys().map(String::as_str))?;
     session.kernel.heed_signals()?;
     let applied = instance::bring_up(&mut session.kernel, &desired).await;
     let result = commit(change, applied, &mut session.kernel).await;
@@ -107,7 +108,8 @@ fn refuse_unsupported(args: &NetworkCreate) -> Result<(), Error> {
 }
 
 fn request(args: &NetworkCreate) -> Result<ipam::Request, Error> {
-    let reserved: Result<BTreeMap<String, Ipv4Addr>, Error> = args.aux_addresses.iter().map(auxiliary).collect();
+    let reserved: Result<BTreeMap<String, Ipv4Addr>, Error> =
+        args.aux_addresses.iter().map(auxiliary).collect();
     Ok(ipam::Request {
         subnet: args.subnets.first().map(v4_net).transpose()?,
         gateway: args.gateways.first().map(v4).transpose()?,
@@ -148,11 +150,13 @@ pub(super) fn taken_by(networks: &[Network]) -> impl Iterator<Item = Taken> {
 /// The bridge device: as asked for, else Docker's scheme.
 fn device(asked: Option<String>, id: &Id, networks: &[Network]) -> Result<String, Error> {
     let device = asked.unwrap_or_else(|| format!("br-{}", id.short(12)));
-    let holder = networks.iter().find(|network| network.bridge().is_some_and(|bridge| bridge.device == device));
+    let holder =
+        networks.iter().find(|network| network.bridge().is_some_and(|bridge| bridge.device == device));
     match holder {
-        Some(network) => {
-            Err(Error::NameTaken { kind: "network", name: format!("{} with the bridge {device}", network.name) })
-        }
+        Some(network) => Err(Error::NameTaken {
+            kind: "network",
+            name: format!("{} with the bridge {device}", network.name),
+        }),
         None => Ok(device),
     }
 }
@@ -191,6 +195,19 @@ impl Options {
         Ok(options)
     }
 
+    fn bridge(&self, device: String, mac: Mac, mtu: u32, pool: Pool, internal: bool) -> Bridge {
+        Bridge {
+            device,
+            mac,
+            mtu,
+            pool,
+            internal,
+            icc: self.icc,
+            masquerade: self.masquerade,
+            host_binding: self.host_binding,
+        }
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let known = KNOWN.iter().find(|(short, long)| *short == key || *long == key);
         match known.map(|(short, _)| *short) {
@@ -199,7 +216,8 @@ impl Options {
             Some("mtu") => self.mtu = Some(mtu(key, value)?),
             Some("bridge-name") => self.bridge_name = Some(bridge_name(key, value)?),
             Some("host-binding") => {
-                self.host_binding = value.parse().map_err(|_| invalid(key, value, "an IPv4 address of the host"))?;
+                self.host_binding =
+                    value.parse().map_err(|_| invalid(key, value, "an IPv4 address of the host"))?;
             }
             _ => return Err(unknown(key)),
         }
@@ -244,7 +262,8 @@ mod tests {
     use super::*;
 
     fn read(pairs: &[(&str, &str)]) -> Result<Options, Error> {
-        let pairs: Vec<_> = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let pairs: Vec<_> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         Options::read(&pairs)
     }
 
@@ -266,14 +285,24 @@ mod tests {
     #[test]
     fn an_unknown_option_lists_those_that_are_known() {
         let error = read(&[("colour", "red")]).unwrap_err().to_string();
-        assert!(error.contains("\"colour\"") && KNOWN.iter().all(|(short, _)| error.contains(short)), "{error}");
+        assert!(
+            error.contains("\"colour\"") && KNOWN.iter().all(|(short, _)| error.contains(short)),
+            "{error}"
+        );
     }
 
     #[test]
     fn a_value_that_cannot_be_is_refused() {
         for (key, value) in [
-            ("icc", "maybe"), ("mtu", "67"), ("mtu", "x"), ("mtu", "65536"), ("bridge-name", "a/b"), ("bridge-name", ""),
-            ("bridge-name", "sixteen-letters."), ("bridge-name", ".."), ("host-binding", "::1"),
+            ("icc", "maybe"),
+            ("mtu", "67"),
+            ("mtu", "x"),
+            ("mtu", "65536"),
+            ("bridge-name", "a/b"),
+            ("bridge-name", ""),
+            ("bridge-name", "sixteen-letters."),
+            ("bridge-name", ".."),
+            ("host-binding", "::1"),
         ] {
             assert!(matches!(read(&[(key, value)]), Err(Error::InvalidValue { .. })), "{key}={value}");
         }

@@ -15,7 +15,11 @@ use crate::store::Store;
 pub(super) async fn rm<W: Write>(context: &mut Context<'_, W>, args: &NetworkRm) -> Result<(), Error> {
     // Without a database there is no network, and none is made in order to say so.
     if Store::read(&context.place.state_dir)?.is_none() {
-        return args.names.iter().try_for_each(|word| find_network(&[], word).map(drop)).or_else(missing_if(args.force));
+        return args
+            .names
+            .iter()
+            .try_for_each(|word| find_network(&[], word).map(drop))
+            .or_else(missing_if(args.force));
     }
     let mut session = Session::begin(&context.place).await?;
     let networks = session.store.networks()?;
@@ -74,7 +78,8 @@ fn removable<'a>(session: &Session, network: &'a Network, force: bool) -> Result
     if network.premade() {
         return Err(Error::Premade(network.name.to_string()));
     }
-    let names: Vec<String> = members(&session.store.endpoints()?, network).map(|it| it.name.to_string()).collect();
+    let names: Vec<String> =
+        members(&session.store.endpoints()?, network).map(|it| it.name.to_string()).collect();
     if force || names.is_empty() {
         return Ok(network);
     }
@@ -94,11 +99,12 @@ async fn detach_all(session: &mut Session, networks: &[Network], network: &Netwo
     Ok(())
 }
 
-/// The database first: from then on the network is gone, and what a crash leaves of it goes with the next command.
+/// The database first: from then on the network is gone, and what a crash leaves of it goes with the next
+/// command.
 async fn remove(session: &mut Session, network: &Network) -> Result<(), Error> {
     let mut desired = Desired::default();
     desired.add_network(network);
-    session.mark()?;
+    session.mark([])?;
     let change = session.store.begin()?;
     change.remove_network(network.number)?;
     change.commit()?;

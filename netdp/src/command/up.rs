@@ -26,7 +26,8 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
     check::nothing_lacks().await?;
     let place = context.place.clone();
     let run_dir = &place.run_dir;
-    fs::create_dir_all(run_dir).map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
+    fs::create_dir_all(run_dir)
+        .map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
     let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
     establish(&place, &args.uplinks).await?;
     if context.is_json() || args.once {
@@ -63,7 +64,7 @@ async fn bring_up(session: &mut Session, was_up: bool) -> Result<(), Error> {
     let networks = session.store.networks()?;
     let change = session.store.begin()?;
     add_premade(&change, &networks, taken, mtu)?;
-    session.mark()?;
+    session.mark_all()?;
     if was_up {
         session.kernel.load()?;
     }
@@ -156,11 +157,12 @@ async fn serve(place: &Place, uplinks: &[String]) -> Result<(), Error> {
         if !session.kernel.is_up() {
             return Ok(());
         }
-        session.mark()?;
+        session.mark_all()?;
         let synced = instance::sync(&session.store, &mut session.kernel).await;
         session.unmark()?;
         synced.map(Applied::keep)
     };
-    let served: Result<(), service::Error> = service::serve::<Error>(kernel.datapath()?, uplinks, resync).await;
+    let served: Result<(), service::Error> =
+        service::serve::<Error>(kernel.datapath()?, uplinks, resync).await;
     Ok(served?)
 }

@@ -1,6 +1,9 @@
 //! Network interfaces: bridges, veth pairs and whatever else a host has.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::{
+    num::NonZeroU32,
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
+};
 
 use futures_util::TryFutureExt;
 use rtnetlink::{
@@ -227,6 +230,31 @@ impl Netlink {
         let what = Request { operation: "remove interface", object: &numbered(index) };
         let message = RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build());
         match self.execute(what, message, CHANGE).await {
+            Err(error) if error.is_missing() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Netlink {
+    /// Removes interfaces (of veth pairs: both ends) at once. The kernel waits for all who may still use one, some
+    /// 20 ms; of a group it waits once. Those that are gone already are no error.
+    ///
+    /// `group` is a number that no other interface has; not 0, which is every interface's from the beginning.
+    pub async fn delete_links(&self, indexes: &[u32], group: NonZeroU32) -> Result<(), Error> {
+        for index in indexes {
+            let grouped = self.change("group for removal interface", *index, |link| {
+                link.append_extra_attribute(LinkAttribute::Group(group.get()))
+            });
+            match grouped.await {
+                Err(error) if error.is_missing() => {}
+                result => result?,
+            }
+        }
+        let what = Request { operation: "remove interfaces of", object: &format!("group {group}") };
+        let mut message = LinkMessage::default();
+        message.attributes.push(LinkAttribute::Group(group.get()));
+        match self.execute(what, RouteNetlinkMessage::DelLink(message), CHANGE).await {
             Err(error) if error.is_missing() => Ok(()),
             result => result,
         }

@@ -69,5 +69,9 @@ fn judge_transport(header: &[u8], segment: &[u8], offloaded: Offloaded) -> Resul
         Offloaded::No => sum(segment, start) == 0xffff,
         Offloaded::Yes => u32::from(field) == start,
     };
-    if right { Ok(()) } else { Err(format!("{name} checksum {field:04x} is wrong (offloaded: {offloaded:?})")) }
+    if right {
+        Ok(())
+    } else {
+        Err(format!("{name} checksum {field:04x} is wrong (offloaded: {offloaded:?})"))
+    }
 }

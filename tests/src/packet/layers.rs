@@ -20,7 +20,11 @@ pub fn layers(frame: &[u8]) -> Vec<Layer> {
     let kind = be16(header, 12);
     let eth = Layer {
         name: "eth",
-        fields: vec![("to", mac(&header[..6])), ("from", mac(&header[6..12])), ("type", format!("{kind:04x}"))],
+        fields: vec![
+            ("to", mac(&header[..6])),
+            ("from", mac(&header[6..12])),
+            ("type", format!("{kind:04x}")),
+        ],
     };
     let mut all = vec![eth];
     match kind {
