@@ -63,7 +63,7 @@ pub struct Common {
 #[derive(Args, Clone, Copy, Debug)]
 pub struct FormatArg {
     /// Print the result as a table or as one JSON document [default: table].
-    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT", hide_possible_values = false)]
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,
 }
 

@@ -171,6 +171,9 @@ pub enum Error {
         /// `host` or `null`.
         driver: &'static str,
     },
+    /// Nothing leads into an internal network.
+    #[error("cannot publish ports in network {0}: it is internal")]
+    InternalPublish(String),
     /// A port inside that is not published.
     #[error("no public port {port} published for {endpoint}")]
     NotPublished {

@@ -198,6 +198,7 @@ impl Fake {
             Step::ConfigureInside { veth } => {
                 assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
             }
+            Step::RestoreRoute { .. } => {}
             Step::JoinBridge { link, bridge } => {
                 let bridge = self.link(bridge)?.index;
                 self.link(link)?.controller = Some(bridge);

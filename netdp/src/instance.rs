@@ -117,7 +117,8 @@ impl Session {
     pub fn mark<'a>(&self, links: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
         let names: String = links.into_iter().flat_map(|name| [name, "\n"]).collect();
         let file = OpenOptions::new().create(true).append(true).open(self.place.mark_file());
-        file.and_then(|mut file| file.write_all(names.as_bytes())).map_err(Error::io("write to the run directory"))
+        file.and_then(|mut file| file.write_all(names.as_bytes()))
+            .map_err(Error::io("write to the run directory"))
     }
 
     /// Puts the mark down for a run that may make any link that the database knows.

@@ -311,13 +311,6 @@ pub struct Host {
     pub addresses: BTreeSet<Ipv4Addr>,
 }
 
-impl Host {
-    /// MTU in bytes for a bridge whose operator chose none.
-    pub fn mtu(&self) -> u32 {
-        self.uplinks.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

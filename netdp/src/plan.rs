@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::Ipv4Net;
 
 use crate::datapath::{Entry, Hook};
-use crate::desired::{BridgeLink, Desired, Row, RowKey, Veth};
+use crate::desired::{BridgeLink, Desired, Inside, Row, RowKey, Veth};
 use crate::model::{Host, Mac};
 
 /// One thing to do, small enough to be done or not done.
@@ -82,6 +82,11 @@ pub enum Step {
     ConfigureInside {
         /// The pair.
         veth: Veth,
+    },
+    /// Give a container a default route again, unless it has one.
+    RestoreRoute {
+        /// The interface that it leads by.
+        inside: Inside,
     },
     /// Make an interface a port of a bridge.
     JoinBridge {

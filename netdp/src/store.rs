@@ -6,13 +6,15 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::net::Ipv4Addr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use rusqlite::types::{FromSql, FromSqlError, Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,12 @@ use crate::names::Id;
 pub const SCHEMA: i64 = 1;
 /// Name of the database in the state directory.
 const FILE: &str = "netdp.db";
+/// Length of the header of a database file in bytes.
+const HEADER: u64 = 100;
+/// What it begins with.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Where in it the page size stands, in network byte order; 1 means 65536 (`SQLite`'s file format, 1.3.2).
+const PAGE_SIZE: std::ops::Range<usize> = 16..18;
 /// How long a command waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -141,10 +149,9 @@ impl Error {
     pub fn is_denied(&self) -> bool {
         match self {
             Self::Directory { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
-            Self::Sqlite { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied)
-            ),
+            Self::Sqlite { path, .. } => {
+                access(path, AccessFlags::R_OK | AccessFlags::W_OK) == Err(Errno::EACCES)
+            }
             _ => false,
         }
     }
@@ -233,8 +240,7 @@ impl Store {
     }
 
     fn check_schema(&self) -> Result<(), Error> {
-        // SQLite takes an empty file for a new database, but ours are never empty: this one lost its content.
-        if fs::metadata(&self.path).is_ok_and(|file| file.len() == 0) {
+        if !has_whole_pages(&self.path)? {
             return Err(Error::Damaged(self.path.clone()));
         }
         let version = self.connection.pragma_query_value(None, "user_version", |row| row.get(0));
@@ -479,6 +485,25 @@ fn has_log(path: &Path) -> bool {
     fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
+/// Whether a file may be a database and ends with a page. `SQLite` takes an empty one for a new database, but
+/// ours are never empty, and does not mind if a part of the last page is missing.
+fn has_whole_pages(path: &Path) -> Result<bool, Error> {
+    let failed = |source| Error::Directory { path: path.to_owned(), source };
+    let mut header = Vec::new();
+    let mut file = File::open(path).map_err(failed)?;
+    file.by_ref().take(HEADER).read_to_end(&mut header).map_err(failed)?;
+    let length = file.metadata().map_err(failed)?.len();
+    let page = match header.get(PAGE_SIZE) {
+        Some([0, 1]) => 65_536,
+        Some([high, low]) => u64::from(u16::from_be_bytes([*high, *low])),
+        _ => return Ok(false),
+    };
+    // What a checkpoint was writing when it was killed is still in the log; what has another beginning than a
+    // database is found out by `SQLite`.
+    let other = !header.starts_with(MAGIC) || page == 0;
+    Ok(other || length.is_multiple_of(page) || has_log(path))
+}
+
 /// Makes a whole database under another name first: a crash leaves none rather than an empty one.
 fn create(path: &Path) -> Result<(), Error> {
     let unfinished = path.with_extension("db.new");
@@ -717,6 +742,7 @@ mod tests {
         assert!(matches!(refused(directory.path(), &[b'x'; 5000]), Error::NotADatabase(_)));
         assert!(matches!(refused(directory.path(), &whole[..whole.len() / 2]), Error::Damaged(_)));
         assert!(refused(directory.path(), &whole[..50]).advice().is_some());
+        assert!(matches!(refused(directory.path(), &whole[..whole.len() - 1]), Error::Damaged(_)));
         let mut newer = whole.clone();
         newer[63] = 9;
         assert!(matches!(refused(directory.path(), &newer), Error::Newer { found: 9, .. }));

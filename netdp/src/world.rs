@@ -212,10 +212,7 @@ impl Kernel {
     }
 
     async fn number(&self, link: &str) -> Result<u32, Error> {
-        match self.netlink.link(link).await? {
-            Some(link) => Ok(link.index),
-            None => Err(Error::LinkGone(link.to_owned())),
-        }
+        number_in(&self.netlink, link).await
     }
 
     /// Loads the programs, or the present ones in place of older ones.
@@ -275,14 +272,20 @@ impl Kernel {
         let sysctl = Sysctl::ipv6(&inside.ifname, "disable_ipv6");
         netns::in_netns(ns.as_fd(), || sysctl.set_if_there("1"))??;
         let netlink = Netlink::in_netns(&ns)?;
-        let link = netlink.link(&inside.ifname).await?;
-        let number = link.ok_or_else(|| Error::LinkGone(inside.ifname.clone()))?.index;
+        let number = number_in(&netlink, &inside.ifname).await?;
         netlink.add_address(number, inside.address.into()).await?;
         netlink.set_up(number).await?;
         match inside.gateway {
             Some(gateway) => add_default_route(&netlink, gateway, number).await,
             None => Ok(()),
         }
+    }
+
+    async fn restore_route(&self, inside: &Inside) -> Result<(), Error> {
+        let Some(gateway) = inside.gateway else { return Ok(()) };
+        let netlink = Netlink::in_netns(&open_netns(&inside.netns)?)?;
+        let number = number_in(&netlink, &inside.ifname).await?;
+        add_default_route(&netlink, gateway, number).await
     }
 
     async fn join_bridge(&self, link: &str, bridge: &str) -> Result<(), Error> {
@@ -381,6 +384,7 @@ impl World for Kernel {
             Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
             Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
+            Step::RestoreRoute { inside } => self.restore_route(inside).await,
             Step::JoinBridge { link, bridge } => self.join_bridge(link, bridge).await,
             Step::RemoveVeth { link } => self.remove_veth(link).await,
             Step::DeleteLinks { links } => self.delete_links(links).await,
@@ -408,6 +412,11 @@ pub fn open_netns(netns: &Netns) -> Result<OwnedFd, Error> {
     let identity = netns::identity(&ns)?;
     let same = (identity.device, identity.inode) == (netns.device, netns.inode);
     if same { Ok(ns) } else { Err(gone()) }
+}
+
+async fn number_in(netlink: &Netlink, link: &str) -> Result<u32, Error> {
+    let found = netlink.link(link).await?;
+    found.map(|facts| facts.index).ok_or_else(|| Error::LinkGone(link.to_owned()))
 }
 
 /// The container keeps a default route that it has already, be it ours of another network.

@@ -34,6 +34,9 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     let Some(bridge) = network.bridge() else {
         return Err(Error::NotAttachable { name: network.name.to_string(), driver: network.driver.name() });
     };
+    if bridge.internal && (args.publish_all || !args.publish.is_empty()) {
+        return Err(Error::InternalPublish(network.name.to_string()));
+    }
     let join = Join { args, network, bridge, container: &container };
     let endpoint = join.run(&mut session, &networks).await?;
     if context.is_json() {
@@ -82,6 +85,16 @@ struct Join<'a> {
     container: &'a Container,
 }
 
+/// What there is under the name already.
+enum Known {
+    /// Nothing.
+    Not,
+    /// This very namespace.
+    Same(Endpoint),
+    /// A namespace that does not exist any more.
+    Gone(Endpoint),
+}
+
 /// What is to be written down.
 enum Plan {
     /// Nothing: it is there already.
@@ -93,25 +106,42 @@ enum Plan {
 }
 
 impl Join<'_> {
+    /// Joins, or leaves everything as it was.
     async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
-        let known = self.known(session, networks).await?;
+        let known = self.known(session).await?;
+        session.kernel.heed_signals()?;
+        session.mark([])?;
+        let result = self.join(session, networks, known).await;
+        session.unmark()?;
+        result
+    }
+
+    async fn join(
+        &self,
+        session: &mut Session,
+        networks: &[Network],
+        known: Known,
+    ) -> Result<Endpoint, Error> {
+        let change = session.store.begin()?;
+        if let Known::Gone(endpoint) = &known {
+            // The container was started anew under its old name. What is left of the old one leads nowhere.
+            change.remove_endpoint(&endpoint.id)?;
+            detach::clear(&mut session.kernel, networks, &endpoint.attachments, endpoint).await?;
+        }
         let plan = self.plan(session, known).await?;
         let (Plan::Present(endpoint) | Plan::Further(endpoint) | Plan::New(endpoint)) = &plan;
         let joined = endpoint.attachments.iter().find(|it| it.network == self.network.number);
         let Some(attachment) = joined else { return Ok(endpoint.clone()) };
-        let part = Part::new(self.network, endpoint, attachment).desired();
-        session.kernel.heed_signals()?;
         session.mark([attachment.veth().as_str()])?;
-        let change = session.store.begin()?;
         write(&change, &plan, attachment)?;
+        let part = Part::new(self.network, endpoint, attachment).desired();
         let applied = instance::bring_up(&mut session.kernel, &part).await;
-        let result = commit(change, applied, &mut session.kernel).await;
-        session.unmark()?;
-        result.map(|()| endpoint.clone())
+        commit(change, applied, &mut session.kernel).await?;
+        Ok(endpoint.clone())
     }
 
     /// The endpoint that this namespace is already, by name and by identity.
-    async fn known(&self, session: &mut Session, networks: &[Network]) -> Result<Option<Endpoint>, Error> {
+    async fn known(&self, session: &Session) -> Result<Known, Error> {
         let netns = &self.container.identity;
         if let Some(other) = session.store.endpoint_in(netns.device, netns.inode)?
             && other.name != self.args.name
@@ -120,26 +150,20 @@ impl Join<'_> {
         {
             return Err(Error::OtherName(other.name.to_string()));
         }
-        let Some(endpoint) = session.store.endpoint(self.args.name.as_str())? else { return Ok(None) };
+        let Some(endpoint) = session.store.endpoint(self.args.name.as_str())? else { return Ok(Known::Not) };
         if self.container.is(&endpoint.netns) {
-            return Ok(Some(endpoint));
+            return Ok(Known::Same(endpoint));
         }
-        if self.lives(session, &endpoint).await? {
-            let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);
-            return Err(Error::OtherNetns { name, path });
-        }
-        // The container was started anew under its old name.
-        detach::take_off(session, networks, &endpoint, None).await?;
-        Ok(None)
-    }
-
-    async fn lives(&self, session: &Session, endpoint: &Endpoint) -> Result<bool, Error> {
         let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
-        Ok(instance::state(endpoint, &links) == "running")
+        if instance::state(&endpoint, &links) == "gone" {
+            return Ok(Known::Gone(endpoint));
+        }
+        let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);
+        Err(Error::OtherNetns { name, path })
     }
 
-    async fn plan(&self, session: &Session, known: Option<Endpoint>) -> Result<Plan, Error> {
-        let Some(mut endpoint) = known else {
+    async fn plan(&self, session: &Session, known: Known) -> Result<Plan, Error> {
+        let Known::Same(mut endpoint) = known else {
             let mut endpoint = self.endpoint()?;
             endpoint.attachments.push(self.attachment(session).await?);
             return Ok(Plan::New(endpoint));

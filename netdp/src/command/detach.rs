@@ -7,7 +7,9 @@ use crate::Error;
 use crate::cli::Detach;
 use crate::instance::{self, Part, Session, find_endpoint, find_network};
 use crate::model::{Attachment, Endpoint, Network};
+use crate::plan::Step;
 use crate::store::Store;
+use crate::world::{Kernel, World};
 
 pub(super) async fn detach<W: Write>(context: &mut Context<'_, W>, args: &Detach) -> Result<(), Error> {
     // Without a database there is no endpoint, and none is made in order to say so.
@@ -42,19 +44,51 @@ pub(super) async fn take_off(
     }
     session.mark([])?;
     forget(session, endpoint, &leaving, staying.is_empty())?;
-    if !session.kernel.is_up() {
-        return session.unmark();
+    if session.kernel.is_up() {
+        clear(&mut session.kernel, networks, leaving, endpoint).await?;
+        restore_route(&mut session.kernel, networks, &staying, endpoint).await;
     }
+    session.unmark()
+}
+
+/// Takes away what the kernel has of some interfaces: as much as can be, and the errors together.
+pub(super) async fn clear(
+    kernel: &mut Kernel,
+    networks: &[Network],
+    leaving: impl IntoIterator<Item = &Attachment>,
+    endpoint: &Endpoint,
+) -> Result<(), Error> {
     let mut errors = Vec::new();
     for attachment in leaving {
-        let Some(network) = networks.iter().find(|network| network.number == attachment.network) else {
+        let Some(network) = network_of(attachment, networks) else { continue };
+        let part = Part::new(network, endpoint, attachment).alone();
+        errors.extend(instance::take_down(kernel, &part).await.err());
+    }
+    Error::all(errors)
+}
+
+/// The default route may have gone with an interface: then the next one that leads out gets it.
+async fn restore_route(
+    kernel: &mut Kernel,
+    networks: &[Network],
+    staying: &[&Attachment],
+    endpoint: &Endpoint,
+) {
+    for attachment in staying {
+        let Some(network) = network_of(attachment, networks) else { continue };
+        let part = Part::new(network, endpoint, attachment).alone();
+        let Some(veth) = part.veths.into_values().find(|veth| veth.inside.gateway.is_some()) else {
             continue;
         };
-        let part = Part::new(network, endpoint, attachment).alone();
-        errors.extend(instance::take_down(&mut session.kernel, &part).await.err());
+        if let Err(error) = kernel.apply(&Step::RestoreRoute { inside: veth.inside }).await {
+            tracing::warn!("{} has no default route any more: {error}", endpoint.name);
+        }
+        return;
     }
-    Error::all(errors)?;
-    session.unmark()
+}
+
+fn network_of<'a>(attachment: &Attachment, networks: &'a [Network]) -> Option<&'a Network> {
+    networks.iter().find(|network| network.number == attachment.network)
 }
 
 fn forget(session: &Session, endpoint: &Endpoint, leaving: &[&Attachment], all: bool) -> Result<(), Error> {
