@@ -56,15 +56,31 @@ pub enum Error {
     },
 }
 
+/// SIGTERM and SIGINT, from the moment on at which this is made: none that comes between the start of `netdp up` and
+/// its serving is lost.
+pub struct Ending {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Ending {
+    /// Begins to listen. Must be called within a tokio runtime.
+    pub fn listen() -> Result<Self, Error> {
+        let signal = |kind| signal(kind).map_err(|cause| Error::Signals { cause });
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+}
+
 /// Serves until SIGTERM or SIGINT. `named` are the uplinks that the user named, none for those with a
 /// default route. `resync` brings the datapath to the desired state; it is called once at the beginning, as
 /// the host may have changed since the caller last looked, and then after each change of the host.
 pub async fn serve<E: Display>(
     datapath: &Datapath,
     named: &[String],
+    ending: Ending,
     resync: impl AsyncFnMut() -> Result<(), E>,
 ) -> Result<(), Error> {
-    let mut wakeups = Wakeups::new()?;
+    let mut wakeups = Wakeups::new(ending)?;
     let mut follower = Follower { netlink: Netlink::here()?, named, known: None, resync };
     follower.follow().await;
     notify("READY=1");
@@ -96,28 +112,20 @@ struct Wakeups {
     watch: Watch,
     sweep: Interval,
     drain: Interval,
-    terminate: Signal,
-    interrupt: Signal,
+    ending: Ending,
 }
 
 impl Wakeups {
-    fn new() -> Result<Self, Error> {
-        let signal = |kind| signal(kind).map_err(|cause| Error::Signals { cause });
-        Ok(Self {
-            watch: Watch::here()?,
-            sweep: every(SWEEP),
-            drain: every(DRAIN),
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+    fn new(ending: Ending) -> Result<Self, Error> {
+        Ok(Self { watch: Watch::here()?, sweep: every(SWEEP), drain: every(DRAIN), ending })
     }
 
     async fn next(&mut self) -> Result<Wakeup, Error> {
         let wakeup = select! {
             // In this order, so that an end is not put off by whatever else there is to do.
             biased;
-            _ = self.terminate.recv() => Wakeup::End,
-            _ = self.interrupt.recv() => Wakeup::End,
+            _ = self.ending.terminate.recv() => Wakeup::End,
+            _ = self.ending.interrupt.recv() => Wakeup::End,
             changed = self.watch.changed() => changed.map(|()| Wakeup::HostChanged).ok_or(Error::Closed)?,
             _ = self.sweep.tick() => Wakeup::Sweep,
             _ = self.drain.tick() => Wakeup::Drain,

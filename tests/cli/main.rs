@@ -6,4 +6,5 @@ mod bad_input;
 mod contract;
 mod database;
 mod interrupted;
+mod options;
 mod privileges;

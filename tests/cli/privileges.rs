@@ -49,3 +49,45 @@ fn without_a_capability_it_is_named() {
         assert!(check.stdout.contains(name), "{name}\n{check}");
     }
 }
+
+#[test]
+fn sysctls_that_cannot_be_written_are_named() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let before = Snapshot::of(&host);
+    let wrapper = "mount --bind /proc/sys /proc/sys && mount -o remount,ro,bind /proc/sys && exec \"$@\"";
+    let ran = with(&host, &["unshare", "-m", "sh", "-c", wrapper, "sh"], &["up", "--once"]).exits(3);
+    assert!(ran.stderr.contains("sysctl"), "{ran}");
+    before.assert_still(&host);
+}
+
+/// A directory that is hidden below an empty one until this is dropped.
+struct Hidden(&'static str);
+
+impl Hidden {
+    fn new(host: &Host, path: &'static str) -> Self {
+        host.ns.sh(&format!("mount -t tmpfs hidden {path}")).done();
+        Self(path)
+    }
+}
+
+impl Drop for Hidden {
+    fn drop(&mut self) {
+        let _ = nix::mount::umount(self.0);
+    }
+}
+
+#[test]
+fn what_check_calls_absent_is_not_needed() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let _btf = Hidden::new(&host, "/sys/kernel/btf");
+    let _cgroups = Hidden::new(&host, "/sys/fs/cgroup");
+    let absent = host.netdp(&["check"]).ok();
+    assert!(absent.stdout.lines().any(|line| line.starts_with("BTF") && line.contains("absent")), "{absent}");
+    host.up_once();
+    let c1 = bed.container(&host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _server = tests::server::Server::start(&c1.ns, 80);
+    tests::server::assert_served(&bed.outside.ns, (host.address, 8080), "c1");
+    host.down();
+}

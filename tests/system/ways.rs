@@ -63,6 +63,8 @@ impl Walk {
             published("outside to published port", &outside.ns, host.address, outside.address),
             published("host to 127.0.0.1", &host.ns, Ipv4Addr::LOCALHOST, gateway),
             published("host to its own address", &host.ns, host.address, gateway),
+            published("host to the gateway address", &host.ns, gateway, gateway),
+            published("container to the gateway's published port", &self.c2.ns, gateway, gateway),
             published("container to published port", &self.c2.ns, host.address, host.address),
             published("container to its own published port", &self.c1.ns, host.address, host.address),
         ]
@@ -105,11 +107,12 @@ fn assert_streams_both_ways(way: &Way) {
         let (sent, received) = (bytes("sum_sent"), bytes("sum_received"));
         assert!(sent >= 8 << 20 && received > 0, "{} {options}: {sent} sent, {received} received", way.name);
     }
-    for options in ["-u -l 1400 -b 200M -n 2M", "-u -l 1400 -b 200M -n 2M -R"] {
+    // Slow enough that a busy machine drops nothing at the receiver's socket: what is lost is lost on the way.
+    for options in ["-u -l 1400 -b 40M -n 1M", "-u -l 1400 -b 40M -n 1M -R"] {
         let end = iperf(way.from, way.to, options);
         let (lost, all) =
             (end["sum"]["lost_packets"].as_u64().unwrap(), end["sum"]["packets"].as_u64().unwrap());
-        assert!(all > 1000 && lost * 20 < all, "{} {options}: {lost} of {all} lost", way.name);
+        assert!(all > 500 && lost * 50 < all, "{} {options}: {lost} of {all} lost", way.name);
     }
     drop(iperf_server);
 }

@@ -29,13 +29,14 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
     fs::create_dir_all(run_dir)
         .map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
     let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
+    let ending = service::Ending::listen()?;
     establish(&place, &args.uplinks).await?;
     if context.is_json() || args.once {
         status::status(context).await?;
         context.out.flush()?;
     }
     match controller {
-        Some(_serving) => serve(&place, &args.uplinks).await,
+        Some(_serving) => serve(&place, &args.uplinks, ending).await,
         None => Ok(()),
     }
 }
@@ -149,7 +150,7 @@ fn premade(name: &str, driver: Driver) -> Result<Network, Error> {
 }
 
 /// Follows the host's changes until it is told to end; the datapath stays.
-async fn serve(place: &Place, uplinks: &[String]) -> Result<(), Error> {
+async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Result<(), Error> {
     let kernel = Kernel::here(&place.run_dir, uplinks.to_vec())?;
     let resync = async || {
         let mut session = Session::begin(place).await?;
@@ -163,6 +164,6 @@ async fn serve(place: &Place, uplinks: &[String]) -> Result<(), Error> {
         synced.map(Applied::keep)
     };
     let served: Result<(), service::Error> =
-        service::serve::<Error>(kernel.datapath()?, uplinks, resync).await;
+        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync).await;
     Ok(served?)
 }
