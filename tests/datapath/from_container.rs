@@ -135,6 +135,27 @@ fn group_addresses_and_unused_ones_take_the_slow_path() {
 }
 
 #[test]
+fn network_without_icc_has_no_broadcast_either() {
+    let mut world = World::with_flags(link_flags::NO_ICC);
+    for dst in [Ipv4Addr::BROADCAST, Ipv4Addr::new(172, 17, 255, 255), Ipv4Addr::new(224, 0, 0, 251)] {
+        let packet = Packet::udp((C1, 4000), (dst, 5353)).link(mac(C1), [0xff; 6]);
+        Expect::dropped(Reason::IccDisabled).of(&world.container_sends(&packet));
+    }
+}
+
+#[test]
+fn unicast_in_a_broadcast_frame_reaches_nobody_but_its_address() {
+    let packet = Packet::udp((C1, 4000), (C2, 53)).link(mac(C1), [0xff; 6]);
+    let mut world = World::new();
+    let got = packet.clone().link(world.bridge_mac(), mac(C2));
+    Expect::redirected(Reason::Local).packet(got.build()).of(&world.container_sends(&packet));
+    let mut closed = World::with_flags(link_flags::NO_ICC);
+    Expect::dropped(Reason::IccDisabled).of(&closed.container_sends(&packet));
+    let other = Packet::udp((C1, 4000), (D1, 53)).link(mac(C1), [0xff; 6]);
+    Expect::dropped(Reason::InterNetwork).of(&world.container_sends(&other));
+}
+
+#[test]
 fn host_itself_is_reached_by_the_slow_path() {
     let mut world = World::new();
     for dst in [GATEWAY, crate::fixture::HOST] {

@@ -15,6 +15,7 @@
 //! | [`snapshot`] | everything of a host that `netdp down` must leave as found |
 //! | [`packet`] | builds frames, takes them apart, prints how two differ |
 //! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
+//! | [`without_tcx`] | a command as on a kernel before 6.6 |
 //! | [`expect`] | says what a run must do; whatever it did beyond that is a failure |
 
 #![expect(
@@ -37,3 +38,4 @@ pub mod server;
 pub mod snapshot;
 pub mod sniffer;
 pub mod topology;
+pub mod without_tcx;

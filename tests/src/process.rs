@@ -1,7 +1,7 @@
 //! Commands that end by a deadline, and services that are killed on drop.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -189,6 +189,11 @@ impl Drop for Service {
     fn drop(&mut self) {
         kill_group(&mut self.child);
     }
+}
+
+/// Prints a measurement that is to be seen although its test passes: libtest keeps back what the macros print.
+pub fn measured(line: &str) {
+    let _ = writeln!(io::stderr(), "    measured: {line}");
 }
 
 /// Waits until the condition holds, looking every 10 ms; fails the test with `what` when it never does.

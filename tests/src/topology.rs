@@ -12,6 +12,7 @@
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -183,7 +184,9 @@ impl Drop for Bed {
 fn hold(dir: &Path) {
     let Some(seconds) = env::var("NETDP_TEST_HOLD").ok().and_then(|text| text.parse().ok()) else { return };
     let (id, dir) = (std::process::id(), dir.display());
-    eprintln!(
+    // Not by a macro: libtest would keep it back until the bed is gone.
+    let _ = writeln!(
+        io::stderr(),
         "held for {seconds} s: nsenter -t {id} -m sh -c 'ls {dir}'; nsenter -t {id} -m nsenter --net={dir}/NAME"
     );
     thread::sleep(Duration::from_secs(seconds));

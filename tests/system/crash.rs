@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tests::process::{Service, eventually};
+use tests::process::{Service, eventually, measured};
 use tests::server::{Requests, Server, ask_stream, assert_served, connect};
 use tests::snapshot::Snapshot;
 use tests::topology::{Bed, Container, Host};
@@ -72,9 +72,9 @@ fn ten_crashes_under_load_lose_no_request_and_interrupt_no_stream() {
     let requests = Requests::start(&bed.outside.ns, (host.address, 8080));
     let begin = Instant::now();
     kill_and_restart(&bed, &host, &c2);
-    println!("{ROUNDS} crashes and restarts in {:?}", begin.elapsed());
+    measured(&format!("{ROUNDS} crashes and restarts in {:?}", begin.elapsed()));
     let tally = requests.finish();
-    println!("{} requests, slowest {:?}", tally.answered, tally.slowest);
+    measured(&format!("{} requests, slowest {:?}", tally.answered, tally.slowest));
     assert!(tally.failed.is_empty(), "{} failed: {:?}", tally.failed.len(), tally.failed.first());
     assert!(tally.answered > 1000, "{}", tally.answered);
     assert_uninterrupted(outside, "outside to published port");

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
 
+mod bed;
+mod change;
 mod crash;
 mod follow;
 mod isolation;
@@ -12,3 +14,4 @@ mod slow_path;
 mod speed;
 mod ways;
 mod wire;
+mod without_tcx;

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
+use tests::process::measured;
 use tests::server::{Server, ask_udp};
 use tests::topology::{Bed, Container, Host, address_of};
 
@@ -57,20 +58,20 @@ fn thousand_containers_reach_one_another_and_the_outside() {
     let mut times: Vec<Duration> = (0..CONTAINERS).map(|_| attach(&bed, &host, &mut all)).collect();
     let (first, last) = (times[..100].to_vec(), times[CONTAINERS - 100..].to_vec());
     times.sort();
-    println!(
+    measured(&format!(
         "{CONTAINERS} attaches: p50 {:?}, p99 {:?}, mean of the first 100 {:?}, of the last 100 {:?}",
         percentile(&times, 50),
         percentile(&times, 99),
         first.iter().sum::<Duration>() / 100,
-        last.iter().sum::<Duration>() / 100,
-    );
-    println!("controller: {} KiB resident", resident(controller.id()));
+        last.iter().sum::<Duration>() / 100
+    ));
+    measured(&format!("controller: {} KiB resident", resident(controller.id())));
     assert_matrix(&all);
     let listed = host.json(&["ps"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(CONTAINERS));
     let begin = Instant::now();
     host.netdp_within(&["down"], Duration::from_mins(2)).done();
-    println!("down: {:?}", begin.elapsed());
+    measured(&format!("down: {:?}", begin.elapsed()));
     let left = host.ns.out("ip -o link | grep -c ' nd' || true");
     assert_eq!(left.trim(), "0", "veths left");
 }

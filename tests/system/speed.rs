@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use tests::namespace::Namespace;
-use tests::process::{Service, eventually};
+use tests::process::{Service, eventually, measured};
 use tests::topology::{Bed, Container};
 
 /// Least share of the bare pair's speed that is accepted.
@@ -100,7 +100,9 @@ fn compare(what: &str, mut ours: impl FnMut() -> f64, mut bare: impl FnMut() -> 
     let ratio = median(&mut rounds.iter().map(|(ours, bare)| ours / bare).collect::<Vec<_>>());
     let ours = median(&mut rounds.iter().map(|pair| pair.0).collect::<Vec<_>>());
     let bare = median(&mut rounds.iter().map(|pair| pair.1).collect::<Vec<_>>());
-    println!("{what}: median netdp {ours:.2}, bare veth {bare:.2}, median of the ratios {ratio:.3}");
+    measured(&format!(
+        "{what}: median netdp {ours:.2}, bare veth {bare:.2}, median of the ratios {ratio:.3}"
+    ));
     assert!(ratio >= BAR, "{what}: {ratio:.3} of a bare veth pair is less than {BAR}");
 }
 

@@ -52,8 +52,9 @@ fn ipv4(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Re
     if tuple.key.src != link.addr4 {
         return Err(Reason::SpoofedIp);
     }
-    if eth.dst.is_group() || dst.is_group4() {
-        return Ok(Action::SlowPath);
+    // By the IP address, not by the MAC: a unicast packet in a broadcast frame would be everybody's on the bridge.
+    if dst.is_group4() {
+        return to_group(link);
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if let Some(neighbour) = unsafe { ENDPOINTS.get(EndpointKey { addr: dst, network: link.network }) } {
@@ -66,6 +67,12 @@ fn ipv4(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Re
         return forward::peer(packet, neighbour.ifindex, Action::Local);
     }
     beyond_network(packet, &header, from, tuple)
+}
+
+/// To everybody who listens, which the bridge knows; it would reach the neighbours.
+#[inline(always)]
+fn to_group(link: &Link) -> Result<Action, Reason> {
+    if link.flags & link_flags::NO_ICC != 0 { Err(Reason::IccDisabled) } else { Ok(Action::SlowPath) }
 }
 
 /// To the host, to another network or to the outside.
@@ -164,8 +171,8 @@ fn first(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> 
     }
     let whole = aya_ebpf::maps::lpm_trie::Key::new(128, key.dst);
     match SUBNETS.get(whole) {
-        // Nobody has that address: ARP finds out.
-        Some(network) if *network == link.network => Ok(First::SlowPath),
+        // The broadcast address, or one that nobody has: ARP finds out.
+        Some(network) if *network == link.network => to_group(link).map(|_| First::SlowPath),
         Some(_) => Err(Reason::InterNetwork),
         None if link.flags & link_flags::INTERNAL != 0 => Err(Reason::InternalNetwork),
         None if link.flags & link_flags::NO_MASQUERADE != 0 => Err(Reason::MasqueradeOff),
