@@ -47,8 +47,7 @@ const FURNISH: &str = "\
       ip link add $name type veth peer name $name-peer && ip link set $name up && ip link set $name-peer up; \
     done && \
     ip link set c1 master br0 && ip link set c2 master br0 && ip link set d1 master br1 && \
-    ip address add 203.0.113.10/24 dev up0 && ip route add default via 203.0.113.1 && \
-    sysctl -qw net.ipv4.conf.br0.forwarding=1 net.ipv4.conf.br1.forwarding=1";
+    ip address add 203.0.113.10/24 dev up0 && ip route add default via 203.0.113.1";
 
 /// A namespace with interfaces, and the programs in fresh maps.
 #[derive(Debug)]
@@ -119,6 +118,9 @@ impl Machine {
     pub fn new() -> Self {
         let ns = Namespace::new(&private_dir(), "machine");
         ns.sh(FURNISH).done();
+        for bridge in ["br0", "br1"] {
+            ns.set_sysctl(&format!("net/ipv4/conf/{bridge}/forwarding"), "1");
+        }
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(names::FLOWS, FLOW_ENTRIES)
             .load(netdp::datapath::OBJECT)
