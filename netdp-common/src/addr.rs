@@ -47,7 +47,8 @@ impl Addr {
     /// Whether this is an IPv4 multicast address (224.0.0.0/4) or the limited broadcast.
     #[inline(always)]
     pub const fn is_group4(self) -> bool {
-        self.is_v4() && u32::from_be(self.0[3]) >= 0xe000_0000
+        let v4 = u32::from_be(self.0[3]);
+        self.is_v4() && (v4 >> 28 == 0xe || v4 == u32::MAX)
     }
 
     /// The address in the form of the standard library.
@@ -184,5 +185,6 @@ mod tests {
         assert!(Addr::from(Ipv4Addr::new(224, 0, 0, 1)).is_group4());
         assert!(Addr::from(Ipv4Addr::BROADCAST).is_group4());
         assert!(!Addr::from(Ipv4Addr::new(223, 255, 255, 255)).is_group4());
+        assert!(!Addr::from(Ipv4Addr::new(240, 0, 0, 9)).is_group4(), "class E is unicast");
     }
 }

@@ -132,8 +132,17 @@ pub struct Flow {
     pub bytes: u64,
 }
 assert_size!(Flow, 80);
+const _: () = assert!(core::mem::offset_of!(Flow, mac) + 6 == core::mem::offset_of!(Flow, gateway_mac));
 
 impl Flow {
+    /// Destination and source MAC, as they follow one another in a frame.
+    #[inline(always)]
+    pub const fn macs(&self) -> &[Mac; 2] {
+        let at = core::ptr::from_ref(self).cast::<u8>();
+        // SAFETY: the two fields are neighbours (asserted above) inside `self`, and a MAC has an alignment of one.
+        unsafe { &*at.add(core::mem::offset_of!(Self, mac)).cast() }
+    }
+
     /// The key of the other direction's entry, given this entry's own key.
     #[inline(always)]
     pub const fn twin_key(&self, key: &FlowKey) -> FlowKey {

@@ -32,7 +32,7 @@ pub struct Ipv4Header {
 assert_size!(Ipv4Header, 20);
 
 /// "Don't fragment" in host order.
-pub const DONT_FRAGMENT: u16 = 0x4000;
+const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" or an offset: part of a datagram, in host order.
 const FRAGMENT_MASK: u16 = 0x3fff;
 
@@ -57,6 +57,12 @@ impl Ipv4Header {
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
         u16::from_be(self.fragment_be) & FRAGMENT_MASK != 0
+    }
+
+    /// Whether routers may not cut the packet in pieces.
+    #[inline(always)]
+    pub const fn dont_fragment(&self) -> bool {
+        u16::from_be(self.fragment_be) & DONT_FRAGMENT != 0
     }
 
     /// Source address.
@@ -110,6 +116,7 @@ mod tests {
         {
             let header = Ipv4Header { fragment_be: u16::to_be(field), ..header(0x45, 20) };
             assert_eq!(header.is_fragment(), fragment, "{field:x}");
+            assert_eq!(header.dont_fragment(), field == 0x4000, "{field:x}");
         }
     }
 }

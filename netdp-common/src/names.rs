@@ -6,6 +6,8 @@ pub const FROM_CONTAINER: &str = "from_container";
 pub const FROM_UPLINK: &str = "from_uplink";
 /// Egress of an uplink: the guard, and masquerade for what took the slow path.
 pub const TO_UPLINK: &str = "to_uplink";
+/// Egress of a network's bridge: what the host's stack is about to send to containers.
+pub const TO_BRIDGE: &str = "to_bridge";
 /// Egress of `lo`: processes of the host that talk to a published port on a local address.
 pub const FROM_HOST: &str = "from_host";
 /// `bind(2)` of an IPv4 socket: refuses ports that are published.

@@ -99,8 +99,6 @@ reasons! {
     TtlExceeded = 83, "ttl_exceeded";
     /// A helper of the kernel refused to change the packet.
     RewriteFailed = 84, "rewrite_failed";
-    /// The tuple of the replies already belongs to another flow.
-    NatClash = 85, "nat_clash";
     /// A loopback address from a container.
     LoopbackFromContainer = 86, "loopback_from_container";
     /// Masquerade is off for the network.
@@ -111,6 +109,10 @@ reasons! {
     FragNeeded = 89, "frag_needed";
     /// The kernel did not take the packet for the interface that it was meant for.
     RedirectFailed = 90, "redirect_failed";
+    /// A unicast frame that is neither for the gateway nor for the endpoint that it is addressed to.
+    WrongMac = 91, "invalid_destination_mac";
+    /// A VLAN tag from a container.
+    VlanTag = 92, "vlan_tag";
 }
 
 impl Reason {

@@ -225,6 +225,7 @@ impl Desired {
             address: bridge.pool.gateway_net(),
             sysctls: bridge_sysctls(&bridge.device),
         };
+        self.hooks.insert((Hook::ToBridge, bridge.device.clone()));
         self.bridges.insert(bridge.device.clone(), link);
     }
 

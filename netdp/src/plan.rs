@@ -396,8 +396,12 @@ impl<'a> Planner<'a> {
             self.sysctl(path, value, |path, value| Step::SetHostSysctl { path, value });
         }
         self.put(|row| matches!(row, Row::Plain(_)));
-        for (hook, link) in self.desired.hooks.iter().filter(|(hook, _)| *hook != Hook::FromContainer) {
-            self.attach(*hook, link);
+        for (hook, link) in &self.desired.hooks {
+            match hook {
+                Hook::FromUplink | Hook::ToUplink | Hook::FromHost => self.attach(*hook, link),
+                // With the bridge or the veth that they are on.
+                Hook::ToBridge | Hook::FromContainer => {}
+            }
         }
         if self.desired.binds && !self.observed.binds {
             self.push(Step::ReserveBinds, Some(Step::ReleaseBinds));
@@ -417,6 +421,7 @@ impl<'a> Planner<'a> {
             let create = Step::CreateBridge { name: link.clone(), bridge: bridge.clone() };
             self.push(create, Some(Step::DeleteLinks { links: vec![link.clone()] }));
         }
+        self.attach(Hook::ToBridge, name);
         if let Some(facts) = facts.filter(|facts| facts.mtu != bridge.mtu) {
             let inverse = Step::SetMtu { link: link.clone(), mtu: facts.mtu };
             self.push(Step::SetMtu { link: link.clone(), mtu: bridge.mtu }, Some(inverse));

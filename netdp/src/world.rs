@@ -296,9 +296,8 @@ impl Kernel {
     async fn remove_veth(&self, link: &str) -> Result<(), Error> {
         let Some(facts) = self.netlink.link(link).await? else { return Ok(()) };
         self.netlink.delete_link(facts.index).await?;
-        let datapath = self.datapath()?;
-        datapath.detach(Hook::FromContainer, facts.index)?;
-        Ok(datapath.delete(&Entry::Link(facts.index, NO_LINK))?)
+        self.detach_number(Hook::FromContainer, facts.index).await?;
+        Ok(self.datapath()?.delete(&Entry::Link(facts.index, NO_LINK))?)
     }
 
     async fn delete_links(&self, links: &[String]) -> Result<(), Error> {
@@ -315,7 +314,11 @@ impl Kernel {
 
     async fn attach_hook(&self, hook: Hook, link: &str) -> Result<(), Error> {
         let number = self.number(link).await?;
-        Ok(self.datapath()?.attach(hook, link, number)?)
+        let attached = self.datapath()?.attach(hook, link, number);
+        if attached.is_err() {
+            self.delete_unused_qdisc(number).await?;
+        }
+        Ok(attached?)
     }
 
     async fn detach_hook(&self, hook: Hook, link: &Device) -> Result<(), Error> {
@@ -323,7 +326,20 @@ impl Kernel {
             Device::Numbered(number) => *number,
             Device::Named(link) => self.number(link).await?,
         };
-        Ok(self.datapath()?.detach(hook, number)?)
+        self.detach_number(hook, number).await
+    }
+
+    async fn detach_number(&self, hook: Hook, number: u32) -> Result<(), Error> {
+        self.datapath()?.detach(hook, number)?;
+        self.delete_unused_qdisc(number).await
+    }
+
+    /// The qdisc that our filters needed goes with the last of them.
+    async fn delete_unused_qdisc(&self, number: u32) -> Result<(), Error> {
+        if self.datapath()?.take_unused_qdisc(number)? {
+            self.netlink.delete_clsact(number).await?;
+        }
+        Ok(())
     }
 
     async fn entry(&self, row: &Row) -> Result<Entry, Error> {

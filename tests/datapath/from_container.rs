@@ -156,6 +156,26 @@ fn unicast_in_a_broadcast_frame_reaches_nobody_but_its_address() {
 }
 
 #[test]
+fn frame_past_the_gateway_goes_nowhere() {
+    let mut world = World::new();
+    for dst in [GATEWAY, crate::fixture::HOST, REMOTE] {
+        for to in [mac(C2), [0xff; 6], ANOTHER] {
+            let packet = Packet::udp((C1, 4000), (dst, 53)).link(mac(C1), to);
+            let outcome = world.container_sends(&packet);
+            Expect::dropped(Reason::WrongMac).of(&outcome);
+        }
+    }
+}
+
+#[test]
+fn loopback_publication_is_no_way_for_a_container() {
+    let mut world = World::new();
+    world.publish(Ipv4Addr::LOCALHOST.into(), (9090, 80), netdp_common::proto::TCP);
+    let packet = world.as_c1(Packet::tcp((C1, 4000), (Ipv4Addr::LOCALHOST, 9090), SYN));
+    Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
+}
+
+#[test]
 fn host_itself_is_reached_by_the_slow_path() {
     let mut world = World::new();
     for dst in [GATEWAY, crate::fixture::HOST] {

@@ -159,11 +159,21 @@ fn lost_twin_is_written_anew() {
 }
 
 #[test]
-fn published_flow_is_refused_when_its_reply_belongs_to_another() {
+fn published_flow_gets_another_port_when_its_reply_belongs_to_another() {
     let mut world = World::new();
     let [there, back] = world.published(proto::UDP, 5000, DNS, State::UdpReplied);
     let other = crate::fixture::key((REMOTE, 5000), (HOST, 9999), proto::UDP, there.0.zone);
     world.seed([(other, there.1), (back.0, Flow { sport: netdp_common::Port::new(9999), ..back.1 })]);
     let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
-    Expect::dropped(Reason::NatClash).of(&world.outside_sends(&packet));
+    let outcome = world.outside_sends(&packet);
+    let sport = u16::from_be_bytes([outcome.bytes[34], outcome.bytes[35]]);
+    assert!(sport >= 1024 && sport != 5000, "{sport}");
+    let got = world.to_c1(packet).with(|p| {
+        p.dst = C1;
+        p.ttl -= 1;
+        p.set_sport(sport);
+        p.set_dport(DNS.1);
+    });
+    assert_eq!((outcome.verdict, outcome.bytes), (tests::program::REDIRECT, got.build()));
+    assert_eq!(outcome.change.flows.len(), 2, "one entry per direction, and the other flow's are untouched");
 }

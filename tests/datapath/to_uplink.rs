@@ -3,9 +3,9 @@
 use netdp_common::timers::State;
 use netdp_common::{Reason, names, proto};
 use tests::expect::Expect;
-use tests::packet::{Carries, Packet, SYN};
+use tests::packet::{ACK, Carries, Packet, SYN};
 
-use crate::fixture::{C1, D1, HOST, REMOTE, ROUTER_MAC, World, counted, kept};
+use crate::fixture::{C1, D1, DNS, HOST, REMOTE, ROUTER_MAC, World, counted, kept};
 
 fn leaving(packet: Packet) -> Packet {
     packet.link([2, 0, 0, 0, 0, 2], ROUTER_MAC)
@@ -25,6 +25,35 @@ fn host_traffic_passes_byte_for_byte() {
     }
     let arp = tests::packet::arp_request(ROUTER_MAC, HOST, "203.0.113.1".parse().unwrap());
     Expect::untouched().of(&world.machine.run(names::TO_UPLINK, "up0", &arp));
+}
+
+#[test]
+fn masqueraded_flow_gives_way_to_what_the_host_begins_from_its_port() {
+    for (packet, protocol) in [
+        (Packet::tcp((HOST, 40_000), (REMOTE, 53), SYN), proto::TCP),
+        (Packet::udp((HOST, 40_000), (REMOTE, 53)), proto::UDP),
+    ] {
+        let mut world = World::new();
+        let [there, back] = world.masqueraded(protocol, kept(40_000, 53), State::UdpReplied);
+        world.seed([there, back]);
+        let outcome = world.uplink_sends(&leaving(packet));
+        Expect::untouched().forgotten(there.0).forgotten(back.0).of(&outcome);
+    }
+}
+
+#[test]
+fn mid_stream_and_answers_of_the_host_end_no_flow() {
+    let mut world = World::new();
+    world.seed(world.masqueraded(proto::TCP, kept(40_000, 443), State::TcpEstablished));
+    world.seed(world.published(proto::UDP, 5000, DNS, State::UdpReplied));
+    for packet in [
+        Packet::tcp((HOST, 40_000), (REMOTE, 443), ACK),
+        Packet::tcp((HOST, 40_001), (REMOTE, 443), SYN),
+        Packet::udp((HOST, DNS.0), (REMOTE, 5000)),
+        Packet::pong(HOST, REMOTE, 40_000),
+    ] {
+        Expect::untouched().of(&world.uplink_sends(&leaving(packet)));
+    }
 }
 
 #[test]

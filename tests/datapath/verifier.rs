@@ -9,7 +9,7 @@ const CEILING: u32 = 100_000;
 
 #[test]
 fn every_program_is_accepted_well_below_the_verifiers_limit() {
-    let programs = [names::FROM_CONTAINER, names::FROM_UPLINK, names::TO_UPLINK, names::FROM_HOST];
+    let programs = [names::FROM_CONTAINER, names::FROM_UPLINK, names::TO_UPLINK, names::TO_BRIDGE, names::FROM_HOST];
     for (name, instructions) in verified_instructions(&programs) {
         measured(&format!("{name}: {instructions} instructions verified"));
         assert!(instructions < CEILING, "{name}: {instructions}");

@@ -42,6 +42,42 @@ fn one_host(bed: &Bed) -> Host {
 }
 
 #[test]
+fn interface_that_is_no_uplink_is_no_way_to_a_container_either() {
+    let bed = Bed::new();
+    let host = one_host(&bed);
+    host.netdp(&["network", "create", "--internal", "inner"]).done();
+    let side = bed.namespace("side");
+    let path = side.path().display();
+    host.ns.sh(&format!("ip link add side0 type veth peer name eth0 netns {path}")).done();
+    host.ns.sh("ip address add 10.78.0.1/24 dev side0 && ip link set side0 up").done();
+    side.sh("ip address add 10.78.0.2/24 dev eth0 && ip link set eth0 up").done();
+    side.sh("ip route add default via 10.78.0.1").done();
+    host.ns.set_sysctl("net/ipv4/ip_forward", "1");
+    for (name, options) in [("c1", &[][..]), ("z1", &["--network", "inner"])] {
+        let container = bed.container(&host, name, options);
+        let _server = Server::start(&container.ns, 80);
+        let seen = Capture::start(&container.ns, "eth0", &[]);
+        assert_counted(&host, "direct_routing", || assert_refused(&side, (container.address, 80)));
+        let from_side = |frame: &&tests::capture::Frame| frame.bytes.windows(4).any(|w| w == [10, 78, 0, 2]);
+        assert_eq!(seen.seen().frames.iter().filter(from_side).count(), 0, "{name} was reached");
+        assert_served(&host.ns, (container.address, 80), name);
+    }
+}
+
+#[test]
+fn vlan_tag_of_a_container_goes_nowhere() {
+    let bed = Bed::new();
+    let host = one_host(&bed);
+    let c1 = bed.container(&host, "c1", &[]);
+    let mut frame = Packet::udp((c1.address, 1111), (bed.outside.address, 2222)).build();
+    frame[..6].copy_from_slice(&mac_of(&host.ns, "netdp0"));
+    frame[6..12].copy_from_slice(&mac_of(&c1.ns, "eth0"));
+    frame.splice(12..12, [0x81, 0, 0, 100]);
+    let socket = RawSocket::open(&c1.ns, "eth0", &[]);
+    assert_counted(&host, "vlan_tag", || socket.send(&frame));
+}
+
+#[test]
 fn outside_cannot_reach_a_container_address() {
     for ip_forward in ["0", "1"] {
         let bed = Bed::new();

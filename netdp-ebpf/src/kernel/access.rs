@@ -1,15 +1,16 @@
 //! The packet: the only pointer arithmetic of the programs.
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_pull_data};
+use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
-use netdp_common::Mac;
 
 /// Ethernet, IPv4 and TCP without options: what nearly every packet is read up to. Not more: the payload of a large
 /// frame is elsewhere, and bringing some of it here would be a copy per packet.
 const HEADERS: u32 = 14 + 20 + 20;
 /// Every offset that is read or written is below this; said to the verifier by a mask, which changes none of them.
 const OFFSET_MASK: u32 = 0xff;
+/// In `tc_index` of frames that leave by an uplink translated; 16 bits.
+const TRANSLATED: u32 = 0x6e64;
 /// `PACKET_HOST` of `linux/if_packet.h`: the frame is for this host.
 const PACKET_HOST: u32 = 0;
 
@@ -67,6 +68,36 @@ impl Packet {
         unsafe { (*self.skb).pkt_type == PACKET_HOST }
     }
 
+    /// Whether a process or the kernel of this host made the frame: it came in by no interface.
+    #[inline(always)]
+    pub(super) fn came_from_stack(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).ingress_ifindex == 0 }
+    }
+
+    /// Whether the frame carries a VLAN tag; the tag is not in the bytes.
+    #[inline(always)]
+    pub(super) fn has_vlan_tag(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).vlan_present != 0 }
+    }
+
+    /// Marks the frame as translated by us, for the guard of the uplink that it is redirected to. `tc_index` goes with
+    /// the frame as far as the egress hook, and nothing else of a host uses it unless told to.
+    #[inline(always)]
+    pub(super) fn mark_translated(&self) {
+        // SAFETY: as in `len`. Volatile, so that it is not merged with another store: the verifier knows the fields of
+        // the context singly.
+        unsafe { (&raw mut (*self.skb).tc_index).write_volatile(TRANSLATED) };
+    }
+
+    /// Whether [`Packet::mark_translated`] was called on the way.
+    #[inline(always)]
+    pub(super) fn is_translated(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).tc_index == TRANSLATED }
+    }
+
     /// Marks the frame as meant for whoever receives it next. Frames between containers carry the receiver's
     /// MAC, not that of the veth they came in by, and a stack drops what is marked for another host.
     #[inline(always)]
@@ -87,35 +118,29 @@ impl Packet {
     }
 
     /// Writes a value at an offset from the Ethernet header; `None` when the frame is shorter.
+    ///
+    /// By a helper and not through a pointer: a program that writes through one is given a prologue by the verifier that
+    /// makes every cloned frame writable, also those that it lets pass, and all that TCP sends are clones.
     #[inline(always)]
-    pub(super) fn write<T: Copy>(&self, offset: u32, value: T) -> Option<()> {
-        let at = self.at::<T>(offset)?;
-        // SAFETY: as in `read`; the verifier makes the frame writable before the program runs.
-        unsafe { at.write_unaligned(value) };
-        Some(())
-    }
-
-    /// Writes both Ethernet addresses, straight from where they are kept.
-    #[inline(always)]
-    pub(super) fn write_macs(&self, to: &Mac, from: &Mac) -> Option<()> {
-        let at = self.at::<[Mac; 2]>(0)?.cast::<Mac>();
-        // SAFETY: as in `write`; Mac has an alignment of one.
-        unsafe {
-            at.write(*to);
-            at.add(1).write(*from);
+    pub(super) fn write<T: Copy>(&self, offset: u32, value: &T) -> Option<()> {
+        let from = core::ptr::from_ref(value).cast();
+        // SAFETY: the helper reads as many bytes as the value has, and checks the frame itself; header types are made
+        // of integers and have no padding.
+        match unsafe { bpf_skb_store_bytes(self.skb, offset, from, size_of::<T>() as u32, 0) } {
+            0 => Some(()),
+            _ => None,
         }
-        Some(())
     }
 
     #[inline(always)]
-    fn at<T>(&self, offset: u32) -> Option<*mut T> {
+    fn at<T>(&self, offset: u32) -> Option<*const T> {
         // SAFETY: as in `len`. Both are read anew each time: helpers may move the frame.
         let (data, end) = unsafe { ((*self.skb).data as usize, (*self.skb).data_end as usize) };
         let at = data + (offset & OFFSET_MASK) as usize;
         if at + size_of::<T>() > end {
             return None;
         }
-        Some(at as *mut T)
+        Some(at as *const T)
     }
 
     /// Brings the first `wanted` bytes into the directly readable part. Drivers and GRO nearly always have the headers

@@ -135,6 +135,18 @@ unsafe fn change(key: &FlowKey, flow: *mut Flow, next: State) {
     }
 }
 
+/// Ends the flow whose replies have this tuple, if there is one that was masqueraded.
+#[inline(always)]
+pub(super) fn give_way(reply: &FlowKey) {
+    let Some(flow) = FLOWS.get_ptr(reply) else { return };
+    // SAFETY: the kernel keeps the value in place while the program runs; it is read only.
+    unsafe {
+        if (*flow).is_reply() {
+            end(reply, &(*flow).twin_key(reply));
+        }
+    }
+}
+
 /// Forgets both directions. That either was gone already is what is wanted.
 #[inline(always)]
 fn end(key: &FlowKey, twin: &FlowKey) {
@@ -166,14 +178,23 @@ fn beginning() -> Result<&'static mut Beginning, Reason> {
     Ok(unsafe { &mut *slot })
 }
 
-/// Begins the prepared flow, its source port unchanged.
-#[inline(never)]
-pub(super) fn begin() -> Result<(), Reason> {
-    let beginning = beginning()?;
-    match claim(beginning) {
-        Claim::Ours => complete(beginning),
-        Claim::Taken => Err(Reason::NatClash),
+/// Begins the prepared flow. Its source port is the client's own; only one that has used it already for another
+/// published port of the same container is given another one, for the container answers both from one port.
+#[inline(always)]
+pub(super) fn begin(packet: &Packet) -> Result<(), Reason> {
+    match begin_untranslated() {
+        Claim::Ours => Ok(()),
+        Claim::Taken => begin_translated(packet),
         Claim::Full => Err(Reason::FlowTableFull),
+    }
+}
+
+#[inline(never)]
+fn begin_untranslated() -> Claim {
+    let Ok(beginning) = beginning() else { return Claim::Full };
+    match claim(beginning) {
+        Claim::Ours if complete(beginning).is_err() => Claim::Full,
+        claim => claim,
     }
 }
 

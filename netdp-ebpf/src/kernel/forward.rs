@@ -37,8 +37,10 @@ pub(super) enum Action {
 pub(super) enum Route {
     /// Out of this interface, to this next hop.
     Via(u32, NextHop),
-    /// The stack has to answer: local, unreachable, prohibited, or too big for the next link.
+    /// The stack has to answer: local, unreachable, prohibited, or too big for the next link and not to be cut.
     Stack,
+    /// The stack would pass it on as it is, which is to say untranslated.
+    Refused(Reason),
     /// Forwarding is switched off where the packet came in, and the helper refuses for that reason alone.
     Disabled,
 }
@@ -46,8 +48,13 @@ pub(super) enum Route {
 const AF_INET: u8 = 2;
 /// Return codes of `bpf_fib_lookup` (`linux/bpf.h`).
 const FIB_SUCCESS: i64 = 0;
+const FIB_BLACKHOLE: i64 = 1;
+const FIB_UNREACHABLE: i64 = 2;
+const FIB_PROHIBIT: i64 = 3;
+const FIB_NOT_FORWARDED: i64 = 4;
 const FIB_FWD_DISABLED: i64 = 5;
 const FIB_NO_NEIGH: i64 = 7;
+const FIB_FRAG_NEEDED: i64 = 8;
 /// No interface has an MTU below this (RFC 791): smaller packets need no check.
 const SMALLEST_MTU: u32 = 576;
 
@@ -68,7 +75,10 @@ pub(super) fn route(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr) ->
     match code {
         FIB_SUCCESS | FIB_NO_NEIGH => Route::Via(fib.ifindex, next_hop(&fib)),
         FIB_FWD_DISABLED => Route::Disabled,
-        _ => Route::Stack,
+        FIB_BLACKHOLE | FIB_UNREACHABLE | FIB_PROHIBIT | FIB_NOT_FORWARDED => Route::Stack,
+        FIB_FRAG_NEEDED if tuple.dont_fragment => Route::Stack,
+        FIB_FRAG_NEEDED => Route::Refused(Reason::FragNeeded),
+        _ => Route::Refused(Reason::NoFib),
     }
 }
 
@@ -101,9 +111,11 @@ pub(super) fn to_uplink(packet: &Packet, tuple: &Tuple, flow: &Flow, ingress: u3
     let (ifindex, next_hop) = match route(packet, tuple, ingress, &flow.dst) {
         Route::Via(ifindex, next_hop) => (ifindex, Some(next_hop)),
         Route::Stack => return Ok(Action::SlowPath),
+        Route::Refused(reason) => return Err(reason),
         Route::Disabled => (flow.ifindex, None),
     };
     nat::rewrite(packet, tuple, flow, Hop::Routed)?;
+    packet.mark_translated();
     neighbour(ifindex, next_hop, if flow.is_reply() { Action::Reply } else { Action::Masqueraded })
 }
 

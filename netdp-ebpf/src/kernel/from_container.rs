@@ -1,5 +1,6 @@
 //! Everything that a container sends.
 
+use aya_ebpf::maps::lpm_trie::Key;
 use netdp_common::ipv4::Ipv4Header;
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
@@ -24,6 +25,9 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
     let eth = parse::ethernet(packet)?;
     if eth.src != link.mac {
         return Err(Reason::SpoofedMac);
+    }
+    if packet.has_vlan_tag() {
+        return Err(Reason::VlanTag);
     }
     match eth.ethertype {
         ethertype::IPV4 => ipv4(packet, &eth, (ifindex, link), tuple),
@@ -62,11 +66,30 @@ fn ipv4(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Re
             return Err(Reason::IccDisabled);
         }
         if eth.dst != neighbour.mac {
-            packet.write_macs(&neighbour.mac, &link.gateway_mac).ok_or(Reason::Malformed)?;
+            packet.write(0, &[neighbour.mac, link.gateway_mac]).ok_or(Reason::Malformed)?;
         }
         return forward::peer(packet, neighbour.ifindex, Action::Local);
     }
+    if dst.is_loopback4() {
+        return Err(Reason::LoopbackFromContainer);
+    }
+    if eth.dst != link.gateway_mac {
+        return past_gateway(eth, link, &dst);
+    }
     beyond_network(packet, &header, from, tuple)
+}
+
+/// Not to the gateway and to no endpoint: the broadcast of the own network, or a frame that the bridge would hand to
+/// somebody whom the packet is not for.
+#[inline(always)]
+fn past_gateway(eth: &EthHeader, link: &Link, dst: &Addr) -> Result<Action, Reason> {
+    match SUBNETS.get(Key::new(128, *dst)) {
+        Some(network) if *network == link.network && eth.dst.is_group() && *dst != link.gateway4 => {
+            to_group(link)
+        }
+        Some(network) if *network != link.network => Err(Reason::InterNetwork),
+        _ => Err(Reason::WrongMac),
+    }
 }
 
 /// To everybody who listens, which the bridge knows; it would reach the neighbours.
@@ -137,9 +160,6 @@ fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Res
 /// To the host's own stack. An internal network reaches the gateway and nothing else.
 #[inline(always)]
 fn to_host(dst: Addr, link: &Link) -> Result<First, Reason> {
-    if dst.is_loopback4() {
-        return Err(Reason::LoopbackFromContainer);
-    }
     if link.flags & link_flags::INTERNAL != 0 && dst != link.gateway4 {
         return Err(Reason::InternalNetwork);
     }
@@ -166,13 +186,9 @@ fn first(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> 
             _ => to_host(key.dst, link),
         };
     }
-    if key.dst.is_loopback4() {
-        return Err(Reason::LoopbackFromContainer);
-    }
-    let whole = aya_ebpf::maps::lpm_trie::Key::new(128, key.dst);
-    match SUBNETS.get(whole) {
-        // The broadcast address, or one that nobody has: ARP finds out.
-        Some(network) if *network == link.network => to_group(link).map(|_| First::SlowPath),
+    match SUBNETS.get(Key::new(128, key.dst)) {
+        // Nobody has that address: ARP finds out.
+        Some(network) if *network == link.network => Ok(First::SlowPath),
         Some(_) => Err(Reason::InterNetwork),
         None if link.flags & link_flags::INTERNAL != 0 => Err(Reason::InternalNetwork),
         None if link.flags & link_flags::NO_MASQUERADE != 0 => Err(Reason::MasqueradeOff),
@@ -206,6 +222,7 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
     let ifindex = match forward::route(packet, tuple, from.1.bridge, &tuple.key.dst) {
         Route::Via(ifindex, _) => ifindex,
         Route::Stack => return Ok(First::SlowPath),
+        Route::Refused(reason) => return Err(reason),
         Route::Disabled => uplink::FIRST,
     };
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.

@@ -16,7 +16,8 @@ use super::sockets;
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
-    if eth.ethertype != ethertype::IPV4 || !packet.is_for_host() {
+    // A tagged frame is for the VLAN's own interface, which is an uplink of its own or none.
+    if eth.ethertype != ethertype::IPV4 || !packet.is_for_host() || packet.has_vlan_tag() {
         return Ok(Action::NotOurs);
     }
     // What is malformed is not ours to judge: the host's stack drops it, and cannot route it to a container.
@@ -76,7 +77,7 @@ fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, 
     let back = Delivery::uplink(packet.ifindex());
     let new = conntrack::prepare()?;
     *new = NewFlow::publish(tuple.key, tuple.key.src, backend, back, state, conntrack::now());
-    conntrack::begin()?;
+    conntrack::begin(packet)?;
     let flow = conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?;
     // SAFETY: the kernel keeps the value in place while the program runs.
     forward::to_endpoint(packet, tuple, unsafe { &*flow })

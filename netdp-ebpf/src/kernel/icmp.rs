@@ -103,6 +103,7 @@ fn deliver(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<Action, Reason
         }
         Exit::UPLINK => {
             rewrite(packet, tuple, flow, Hop::Routed)?;
+            packet.mark_translated();
             forward::neighbour(flow.ifindex, None, Action::IcmpError)
         }
         Exit::LOOPBACK => {
@@ -126,7 +127,7 @@ fn rewrite(packet: &Packet, tuple: &Tuple, flow: &Flow, hop: Hop) -> Result<(), 
     header.check = csum::replace32(header.check, header.src_be, src);
     header.check = csum::replace32(header.check, header.dst_be, dst);
     (header.src_be, header.dst_be) = (src, dst);
-    packet.write(inner.at, header).ok_or(Reason::RewriteFailed)?;
+    packet.write(inner.at, &header).ok_or(Reason::RewriteFailed)?;
     // A router on the way keeps its address; the flow's other end, and whatever is behind us, takes the flow's.
     let reporter = tuple.key.src.v4_be();
     let keeps = flow.exit == Exit::ENDPOINT && reporter != sent_to;
@@ -141,10 +142,10 @@ fn rewrite_ports(packet: &Packet, tuple: &Tuple, inner: Inner, flow: &Flow) -> R
     if inner.proto != proto::ICMP {
         let (from, to) = ([sport.0, dport.0], [flow.dport.0, flow.sport.0]);
         nat::replace(packet, check, nat::word(from), nat::word(to), 4)?;
-        return packet.write(inner.l4, to).ok_or(Reason::RewriteFailed);
+        return packet.write(inner.l4, &to).ok_or(Reason::RewriteFailed);
     }
     // The identifier of an echo; that of a request stands as its source, of a reply as its destination.
     let (from, to) = if dport == Port::NONE { (sport, flow.dport) } else { (dport, flow.sport) };
     nat::replace(packet, check, u64::from(from.0), u64::from(to.0), 2)?;
-    packet.write(inner.l4 + 4, to.0).ok_or(Reason::RewriteFailed)
+    packet.write(inner.l4 + 4, &to.0).ok_or(Reason::RewriteFailed)
 }

@@ -13,6 +13,7 @@ mod maps;
 mod nat;
 mod parse;
 mod sockets;
+mod to_bridge;
 mod to_uplink;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, bpf_sock_addr};
@@ -50,6 +51,14 @@ pub(crate) fn to_uplink(ctx: TcContext) -> i32 {
     let packet = Packet::new(&ctx);
     let mut tuple = Tuple::UNKNOWN;
     verdict(&packet, to_uplink::decide(&packet, &mut tuple), &tuple)
+}
+
+/// Egress of a network's bridge.
+#[classifier]
+pub(crate) fn to_bridge(ctx: TcContext) -> i32 {
+    let packet = Packet::new(&ctx);
+    let mut tuple = Tuple::UNKNOWN;
+    verdict(&packet, to_bridge::decide(&packet, &mut tuple), &tuple)
 }
 
 /// Egress of `lo`.

@@ -63,7 +63,7 @@ fn ports(packet: &Packet, tuple: &Tuple, flow: &Flow, check: u32, flags: u64) ->
         return Ok(());
     }
     replace(packet, tuple.l4 + check, word(from), word(to), flags | 4)?;
-    packet.write(tuple.l4, to).ok_or(Reason::RewriteFailed)
+    packet.write(tuple.l4, &to).ok_or(Reason::RewriteFailed)
 }
 
 /// ICMP echo: no pseudo-header; the identifier is the source of a request and the destination of a reply.
@@ -77,7 +77,7 @@ fn echo_id(packet: &Packet, tuple: &Tuple, flow: &Flow) -> Result<(), Reason> {
         return Ok(());
     }
     replace(packet, tuple.l4 + 2, u64::from(from), u64::from(to), 2)?;
-    packet.write(tuple.l4 + 4, to).ok_or(Reason::RewriteFailed)
+    packet.write(tuple.l4 + 4, &to).ok_or(Reason::RewriteFailed)
 }
 
 /// Two ports as the 32-bit word that they are in memory.
@@ -105,14 +105,14 @@ pub(super) fn header(packet: &Packet, src: u32, dst: u32, flow: &Flow, hop: Hop)
     (tail.src, tail.dst) = (src, dst);
     match hop {
         Hop::None => {}
-        Hop::Local => packet.write_macs(&flow.mac, &flow.gateway_mac)?,
+        Hop::Local => packet.write(0, flow.macs())?,
         Hop::Routed => decrement_ttl(&mut tail),
         Hop::RoutedToEndpoint => {
             decrement_ttl(&mut tail);
-            packet.write_macs(&flow.mac, &flow.gateway_mac)?;
+            packet.write(0, flow.macs())?;
         }
     }
-    packet.write(TTL, tail)
+    packet.write(TTL, &tail)
 }
 
 #[inline(always)]

@@ -52,11 +52,13 @@ pub(super) struct Tuple {
     /// TCP: the flags. ICMP: the type.
     pub(super) flags: u8,
     pub(super) ttl: u8,
+    pub(super) dont_fragment: bool,
 }
 
 impl Tuple {
     /// Before any header was read.
-    pub(super) const UNKNOWN: Self = Self { key: FlowKey::NONE, l4: 0, flags: 0, ttl: 0 };
+    pub(super) const UNKNOWN: Self =
+        Self { key: FlowKey::NONE, l4: 0, flags: 0, ttl: 0, dont_fragment: false };
 }
 
 #[inline(always)]
@@ -73,6 +75,7 @@ pub(super) fn ipv4(packet: &Packet, tuple: &mut Tuple) -> Result<Ipv4Header, Rea
     tuple.key.dst = header.dst();
     tuple.key.proto = header.proto;
     tuple.ttl = header.ttl;
+    tuple.dont_fragment = header.dont_fragment();
     tuple.l4 = ETH_LEN + len;
     if len > 20 {
         packet.linearise(tuple.l4 + 20);

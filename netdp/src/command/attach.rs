@@ -91,7 +91,7 @@ enum Known {
     Not,
     /// This very namespace.
     Same(Endpoint),
-    /// A namespace that does not exist any more.
+    /// A namespace that does not exist any more, or that another one has replaced.
     Gone(Endpoint),
 }
 
@@ -153,6 +153,11 @@ impl Join<'_> {
         let Some(endpoint) = session.store.endpoint(self.args.name.as_str())? else { return Ok(Known::Not) };
         if self.container.is(&endpoint.netns) {
             return Ok(Known::Same(endpoint));
+        }
+        // Another namespace was made where it was. The kernel removes the interfaces of the old one by and by, and
+        // meanwhile it looks alive.
+        if self.container.path == endpoint.netns.path {
+            return Ok(Known::Gone(endpoint));
         }
         let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
         if instance::state(&endpoint, &links) == "gone" {

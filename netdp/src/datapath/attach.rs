@@ -3,11 +3,12 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+    NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcHandle, qdisc_add_clsact,
+    qdisc_detach_program,
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcError};
 
@@ -15,8 +16,13 @@ use super::error::Error;
 use super::hook::Hook;
 use super::{Datapath, link};
 
-/// Priority and handle of our clsact filters: fixed, so that a second one is never added beside the first.
-const FILTER_PRIORITY: u16 = 0x6e64;
+/// Priority of our clsact filters: before everybody else's, as a foreign filter that matches first ends the
+/// classification, and its packets would bypass us.
+const FILTER_PRIORITY: u16 = 1;
+/// A priority has one kind of classifier and one protocol. When somebody has given ours to another, we stand as
+/// near behind it as we can, down to this one.
+const LAST_FILTER_PRIORITY: u16 = 8;
+/// Handle of our clsact filters: fixed, so that a second one is never added beside the first.
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6e64);
 
 /// How a program is attached.
@@ -88,6 +94,21 @@ impl Datapath {
         remove_pin(&self.link_dir().join(hook.pin_name(ifindex)))
     }
 
+    /// Says that the interface's clsact qdisc was added by us and has no filter of ours any more, and forgets that
+    /// it was: the caller is to delete it now.
+    ///
+    /// # Errors
+    /// The mark cannot be removed.
+    pub fn take_unused_qdisc(&self, ifindex: u32) -> Result<bool, Error> {
+        let mark = self.qdisc_mark(ifindex);
+        let used = |hook: &Hook| self.filter_dir().join(hook.pin_name(ifindex)).exists();
+        if !mark.exists() || Hook::ALL.iter().any(used) {
+            return Ok(false);
+        }
+        fs::remove_dir(&mark).map_err(|e| Error::pin("removing the mark", mark, e))?;
+        Ok(true)
+    }
+
     /// Every program that runs on an interface which still exists.
     ///
     /// # Errors
@@ -118,9 +139,11 @@ impl Datapath {
                 self.exchange(&program, hook, ifindex)?;
             }
             for (_, ifindex) in pins(&self.filter_dir())?.into_iter().filter(|(h, _)| *h == hook) {
-                match interface_name(ifindex) {
-                    Some(ifname) => self.attach_filter(&mut program, hook, &ifname, ifindex)?,
-                    None => self.detach(hook, ifindex)?,
+                if let Some(ifname) = interface_name(ifindex) {
+                    self.attach_filter(&mut program, hook, &ifname, ifindex)?;
+                } else {
+                    self.detach(hook, ifindex)?;
+                    self.take_unused_qdisc(ifindex)?;
                 }
             }
         }
@@ -171,31 +194,54 @@ impl Datapath {
     ) -> Result<(), Error> {
         let failed = |source| Error::Attach { hook, interface: ifname.to_owned(), source: Box::new(source) };
         match qdisc_add_clsact(ifname) {
-            Err(error) if !already_exists(&error) => return Err(failed(error.into())),
-            _ => {}
+            // Only one that was not there before is ours to delete.
+            Ok(()) => make_dir(&self.qdisc_mark(ifindex))?,
+            Err(error) if has_errno(&error, libc::EEXIST) => {}
+            Err(error) => return Err(failed(error.into())),
         }
-        make_dir(&self.filter_dir().join(hook.pin_name(ifindex)))?;
-        let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
-        let create = program.attach_with_options(ifname, hook.direction(), TcAttachOptions::Netlink(options));
-        let id = match create {
-            Ok(id) => id,
-            Err(ProgramError::TcError(error)) if already_exists(&error) => {
-                let known = SchedClassifierLink::attached(
-                    ifname,
-                    hook.direction(),
-                    FILTER_PRIORITY,
-                    FILTER_HANDLE,
-                    None,
-                );
-                let known = known.map_err(|e| failed(TcError::IoError(e).into()))?;
-                program.attach_to_link(known).map_err(failed)?
-            }
-            Err(error) => return Err(failed(error)),
-        };
+        let mark = self.filter_dir().join(hook.pin_name(ifindex));
+        let known = mark.exists();
+        make_dir(&mark)?;
+        let placed = place_filter(program, hook, ifname).and_then(|id| program.take_link(id));
+        if placed.is_err() && !known {
+            fs::remove_dir(&mark).map_err(|e| Error::pin("removing the mark", mark, e))?;
+        }
         // The filter stays when this process ends; aya would remove it with the link's value.
-        std::mem::forget(program.take_link(id).map_err(failed)?);
+        std::mem::forget(placed.map_err(failed)?);
         Ok(())
     }
+
+    fn qdisc_mark(&self, ifindex: u32) -> PathBuf {
+        self.filter_dir().join(format!("clsact-{ifindex}"))
+    }
+}
+
+/// Replaces our filter where it is, else adds it before as many others as possible.
+fn place_filter(
+    program: &mut SchedClassifier,
+    hook: Hook,
+    ifname: &str,
+) -> Result<SchedClassifierLinkId, ProgramError> {
+    for priority in FILTER_PRIORITY..=LAST_FILTER_PRIORITY {
+        let known = SchedClassifierLink::attached(ifname, hook.direction(), priority, FILTER_HANDLE, None);
+        match program.attach_to_link(known.map_err(TcError::IoError)?) {
+            Err(ProgramError::TcError(error)) if is_elsewhere(&error) => {}
+            placed => return placed,
+        }
+    }
+    let mut create = |priority| {
+        let options = NlOptions { priority, handle: FILTER_HANDLE, classid: None };
+        program.attach_with_options(ifname, hook.direction(), TcAttachOptions::Netlink(options))
+    };
+    for priority in FILTER_PRIORITY..LAST_FILTER_PRIORITY {
+        match create(priority) {
+            Err(ProgramError::TcError(error)) if has_errno(&error, libc::EINVAL) => {
+                tracing::warn!("on {ifname} a filter of somebody else's sees packets before netdp does");
+            }
+            placed => return placed,
+        }
+    }
+    create(LAST_FILTER_PRIORITY)
 }
 
 /// The hooks whose pins are in a folder.
@@ -246,9 +292,14 @@ fn lacks_tcx(error: &ProgramError) -> bool {
     }
 }
 
-fn already_exists(error: &TcError) -> bool {
+/// There is no filter of ours at that priority, or the priority has another kind of classifier.
+fn is_elsewhere(error: &TcError) -> bool {
+    has_errno(error, libc::ENOENT) || has_errno(error, libc::EINVAL)
+}
+
+fn has_errno(error: &TcError, errno: i32) -> bool {
     match error {
-        TcError::NetlinkError(error) => error.raw_os_error() == Some(libc::EEXIST),
+        TcError::NetlinkError(error) => error.raw_os_error() == Some(errno),
         _ => false,
     }
 }

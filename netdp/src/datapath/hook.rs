@@ -14,13 +14,16 @@ pub enum Hook {
     FromUplink,
     /// Egress of an uplink.
     ToUplink,
+    /// Egress of a network's bridge.
+    ToBridge,
     /// Egress of `lo`.
     FromHost,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 4] = [Self::FromContainer, Self::FromUplink, Self::ToUplink, Self::FromHost];
+    pub const ALL: [Self; 5] =
+        [Self::FromContainer, Self::FromUplink, Self::ToUplink, Self::ToBridge, Self::FromHost];
 
     /// The program's name.
     pub const fn program(self) -> &'static str {
@@ -28,6 +31,7 @@ impl Hook {
             Self::FromContainer => names::FROM_CONTAINER,
             Self::FromUplink => names::FROM_UPLINK,
             Self::ToUplink => names::TO_UPLINK,
+            Self::ToBridge => names::TO_BRIDGE,
             Self::FromHost => names::FROM_HOST,
         }
     }
@@ -35,7 +39,7 @@ impl Hook {
     pub(super) const fn direction(self) -> TcAttachType {
         match self {
             Self::FromContainer | Self::FromUplink => TcAttachType::Ingress,
-            Self::ToUplink | Self::FromHost => TcAttachType::Egress,
+            Self::ToUplink | Self::ToBridge | Self::FromHost => TcAttachType::Egress,
         }
     }
 

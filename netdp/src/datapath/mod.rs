@@ -9,6 +9,7 @@
 //! bpf/progs/NAME         the programs, for attaching without loading anew
 //! bpf/links/HOOK-IFINDEX TCX links; the programs run as long as these exist
 //! bpf/filters/HOOK-IFINDEX  marks of clsact filters, where the kernel has no TCX
+//! bpf/filters/clsact-IFINDEX  marks of the qdiscs that were added for them
 //! bpf/links/bind4, bind6 the reservation of published ports
 //! ```
 

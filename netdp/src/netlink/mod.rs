@@ -1,4 +1,4 @@
-//! Links, addresses and routes of one network namespace, over rtnetlink. Nothing else in netdp builds
+//! Links, addresses, routes and qdiscs of one network namespace, over rtnetlink. Nothing else in netdp builds
 //! netlink messages.
 //!
 //! A netlink socket belongs for ever to the namespace of the thread that created it. So only the creation
@@ -7,6 +7,7 @@
 mod address;
 mod error;
 mod link;
+mod qdisc;
 mod route;
 mod watch;
 
