@@ -11,5 +11,6 @@ mod icmp_error;
 mod malformed;
 mod masquerade;
 mod table;
+mod to_bridge;
 mod to_uplink;
 mod verifier;

@@ -105,9 +105,15 @@ pub struct Outcome {
     pub ifindex: u32,
 }
 
-/// `struct __sk_buff` as far as the kernel takes it from a test: 192 bytes of which only `ifindex` is set.
-fn context(ifindex: u32) -> [u8; 192] {
+/// Every program that sees packets.
+pub const PROGRAMS: [&str; 5] =
+    [names::FROM_CONTAINER, names::FROM_UPLINK, names::TO_UPLINK, names::TO_BRIDGE, names::FROM_HOST];
+
+/// `struct __sk_buff` as far as the kernel takes it from a test: 192 bytes of which only the interface that the frame
+/// came in by and the one that it is at are set.
+fn context(ingress: u32, ifindex: u32) -> [u8; 192] {
     let mut bytes = [0; 192];
+    bytes[36..40].copy_from_slice(&ingress.to_ne_bytes());
     bytes[40..44].copy_from_slice(&ifindex.to_ne_bytes());
     bytes
 }
@@ -125,7 +131,7 @@ impl Machine {
             .map_max_entries(names::FLOWS, FLOW_ENTRIES)
             .load(netdp::datapath::OBJECT)
             .unwrap_or_else(|e| panic!("the object does not load: {e:?}"));
-        for name in [names::FROM_CONTAINER, names::FROM_UPLINK, names::TO_UPLINK, names::FROM_HOST] {
+        for name in PROGRAMS {
             classifier(&mut ebpf, name).load().unwrap_or_else(|e| panic!("{name}: {e:?}"));
         }
         let listed: Value = ns.sh("ip -j link show").json();
@@ -202,18 +208,23 @@ impl Machine {
 
     /// Sends a frame through a program as if it were at the hook of this interface.
     pub fn run(&mut self, program: &str, interface: &str, frame: &[u8]) -> Outcome {
+        self.run_routed(program, 0, interface, frame)
+    }
+
+    /// The same with a frame that had come in by the interface `ingress`, or by none when that is zero.
+    pub fn run_routed(&mut self, program: &str, ingress: u32, interface: &str, frame: &[u8]) -> Outcome {
         let ifindex = self.indices[interface];
         let (settings, before) = (self.settings(), self.state());
         self.drain_events();
-        let (verdict, bytes) = self.test_run(program, ifindex, frame);
+        let (verdict, bytes) = self.test_run(program, (ingress, ifindex), frame);
         assert_eq!(self.settings(), settings, "{program} changed a map of the controller");
         let change = difference(&before, &self.state(), self.drain_events());
         Outcome { verdict, given: frame.to_vec(), bytes, change, ifindex }
     }
 
-    fn test_run(&mut self, name: &str, ifindex: u32, frame: &[u8]) -> (i32, Vec<u8>) {
+    fn test_run(&mut self, name: &str, (ingress, ifindex): (u32, u32), frame: &[u8]) -> (i32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
-        let context = context(ifindex);
+        let context = context(ingress, ifindex);
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
