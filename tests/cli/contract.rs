@@ -168,7 +168,8 @@ fn status_says_what_is_up() {
         })
         .collect();
     hooks.sort();
-    assert_eq!(hooks, ["from_container nd", "from_host lo", "from_uplink up", "to_uplink up"]);
+    let all = ["from_container nd", "from_host lo", "from_uplink up", "to_bridge ne", "to_uplink up"];
+    assert_eq!(hooks, all);
     let reasons: Vec<_> =
         status["drops"].as_array().unwrap().iter().filter_map(|drop| drop["reason"].as_str()).collect();
     for reason in ["direct_routing", "inter_network", "invalid_source_ip", "ct_table_full"] {

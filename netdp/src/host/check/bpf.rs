@@ -28,7 +28,7 @@ const BIND: ProgramType = ProgramType::CgroupSockAddr;
 /// What our programs call: from which kind of program, under which name, and the kernel that has it first.
 type Helper = (ProgramType, BpfHelper, &'static str, &'static str);
 
-const HELPERS: [Helper; 12] = [
+const HELPERS: [Helper; 13] = [
     (INTERFACE, BpfHelper::BPF_FUNC_redirect, "bpf_redirect", "4.4"),
     (INTERFACE, BpfHelper::BPF_FUNC_redirect_peer, "bpf_redirect_peer", "5.10"),
     (INTERFACE, BpfHelper::BPF_FUNC_redirect_neigh, "bpf_redirect_neigh", "5.10"),
@@ -38,6 +38,7 @@ const HELPERS: [Helper; 12] = [
     (INTERFACE, BpfHelper::BPF_FUNC_sk_lookup_udp, "bpf_sk_lookup_udp", "4.20"),
     (INTERFACE, BpfHelper::BPF_FUNC_ktime_get_coarse_ns, "bpf_ktime_get_coarse_ns", "5.11"),
     (INTERFACE, BpfHelper::BPF_FUNC_for_each_map_elem, "bpf_for_each_map_elem", "5.13"),
+    (INTERFACE, BpfHelper::BPF_FUNC_loop, "bpf_loop", "5.17"),
     (INTERFACE, BpfHelper::BPF_FUNC_ringbuf_reserve, "bpf_ringbuf_reserve", "5.8"),
     (BIND, BpfHelper::BPF_FUNC_get_netns_cookie, "bpf_get_netns_cookie", "5.7"),
     (BIND, BpfHelper::BPF_FUNC_set_retval, "bpf_set_retval", "5.18"),
