@@ -41,10 +41,11 @@ fn tcp_finds_a_smaller_path_mtu_in_both_directions() {
     tests::process::eventually("iperf3 listens", std::time::Duration::from_secs(5), || {
         bed.outside.ns.out("ss -Hltn sport = :5201").contains("5201")
     });
-    for direction in ["-n 4M", "-n 4M -R"] {
+    // For a time and not for a number of bytes: iperf3 stops counting when the sender has handed over its last byte,
+    // and a few megabytes fit into the buffers between the two.
+    for direction in ["-t 1", "-t 1 -R"] {
         let end = crate::ways::iperf(&c1.ns, bed.outside.address, direction);
-        // iperf3 stops counting when the sender has handed over its last byte: what is in flight then is not in it.
-        assert!(end["sum_received"]["bytes"].as_u64().unwrap() >= 1 << 20, "{direction}: {end}");
+        assert!(end["sum_received"]["bytes"].as_u64().unwrap() >= 8 << 20, "{direction}: {end}");
     }
     drop(server);
 }
