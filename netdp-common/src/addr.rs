@@ -38,17 +38,64 @@ impl Addr {
         self.0[0] == 0 && self.0[1] == 0 && self.0[2] == V4_MAPPED
     }
 
-    /// Whether this is in 127.0.0.0/8.
+    /// Every address of this one's family: what a port is published on that is published on all of the host's.
+    #[must_use]
     #[inline(always)]
-    pub const fn is_loopback4(self) -> bool {
-        self.is_v4() && u32::from_be(self.0[3]) >> 24 == 127
+    pub const fn any(self) -> Self {
+        if self.is_v4() { Self::ANY4 } else { Self::UNSPECIFIED }
     }
 
-    /// Whether this is an IPv4 multicast address (224.0.0.0/4) or the limited broadcast.
+    /// Whether no packet may carry this from one host to another: 127.0.0.0/8 (RFC 1122, 3.2.1.3) or `::1`.
     #[inline(always)]
-    pub const fn is_group4(self) -> bool {
+    pub const fn is_loopback(self) -> bool {
+        let [a, b, c, d] = self.0;
+        if self.is_v4() {
+            return u32::from_be(d) >> 24 == 127;
+        }
+        a | b | c == 0 && d == 1_u32.to_be()
+    }
+
+    /// Whether this is for more than one receiver: 224.0.0.0/4, the limited broadcast, or `ff00::/8`.
+    #[inline(always)]
+    pub const fn is_group(self) -> bool {
         let v4 = u32::from_be(self.0[3]);
-        self.is_v4() && (v4 >> 28 == 0xe || v4 == u32::MAX)
+        if self.is_v4() {
+            return v4 >> 28 == 0xe || v4 == u32::MAX;
+        }
+        u32::from_be(self.0[0]) >> 24 == 0xff
+    }
+
+    /// Whether no packet that was sent over a link can be from this address (RFC 1122, 3.2.1.3; RFC 4291, 2.5.2 to 2.7):
+    /// 0.0.0.0/8, 127.0.0.0/8, 240.0.0.0/4, and the IPv6 ones of the same meaning.
+    #[inline(always)]
+    pub const fn is_martian(self) -> bool {
+        let first = u32::from_be(self.0[3]) >> 24;
+        if self.is_v4() {
+            return first == 0 || first == 127 || first >= 224;
+        }
+        self.is_loopback() || self.is_group() || self.is_unspecified()
+    }
+
+    /// Whether this is `::` or `0.0.0.0`.
+    #[inline(always)]
+    pub const fn is_unspecified(self) -> bool {
+        let [a, b, c, d] = self.0;
+        a | b | d == 0 && (c == 0 || self.is_v4())
+    }
+
+    /// Whether this is in `fe80::/64`, the addresses of one link (RFC 4291, 2.5.6).
+    #[inline(always)]
+    pub const fn is_link_local(self) -> bool {
+        self.0[0] == 0xfe80_0000_u32.to_be() && self.0[1] == 0
+    }
+
+    /// The link-local address that an interface with this MAC gives itself (RFC 4291, appendix A).
+    #[inline(always)]
+    pub const fn link_local(mac: Mac) -> Self {
+        let mac = mac.0;
+        let high = u32::from_ne_bytes([mac[0] ^ 2, mac[1], mac[2], 0xff]);
+        let low = u32::from_ne_bytes([0xfe, mac[3], mac[4], mac[5]]);
+        Self([0xfe80_0000_u32.to_be(), 0, high, low])
     }
 
     /// The address in the form of the standard library.
@@ -180,11 +227,42 @@ mod tests {
 
     #[test]
     fn loopback_and_group_are_told_from_the_rest() {
-        assert!(Addr::from(Ipv4Addr::new(127, 3, 0, 1)).is_loopback4());
-        assert!(!Addr::from(Ipv4Addr::new(128, 0, 0, 1)).is_loopback4());
-        assert!(Addr::from(Ipv4Addr::new(224, 0, 0, 1)).is_group4());
-        assert!(Addr::from(Ipv4Addr::BROADCAST).is_group4());
-        assert!(!Addr::from(Ipv4Addr::new(223, 255, 255, 255)).is_group4());
-        assert!(!Addr::from(Ipv4Addr::new(240, 0, 0, 9)).is_group4(), "class E is unicast");
+        let of = |text: &str| Addr::from(text.parse::<IpAddr>().expect("address"));
+        for text in ["127.3.0.1", "::1"] {
+            assert!(of(text).is_loopback(), "{text}");
+        }
+        for text in ["128.0.0.1", "::2", "::", "::ffff:0:1", "1::1", "0.0.0.1"] {
+            assert!(!of(text).is_loopback(), "{text}");
+        }
+        for text in ["224.0.0.1", "255.255.255.255", "ff02::1"] {
+            assert!(of(text).is_group(), "{text}");
+        }
+        for text in ["223.255.255.255", "240.0.0.9", "fe80::1", "fd00::1"] {
+            assert!(!of(text).is_group(), "{text}");
+        }
+    }
+
+    #[test]
+    fn martians_are_told_from_the_rest() {
+        let of = |text: &str| Addr::from(text.parse::<IpAddr>().expect("address"));
+        for text in ["0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"] {
+            assert!(of(text).is_martian(), "{text}");
+        }
+        for text in ["::", "::1", "ff02::1"] {
+            assert!(of(text).is_martian(), "{text}");
+        }
+        for text in ["1.0.0.1", "223.255.255.255", "fe80::1", "2001:db8::1"] {
+            assert!(!of(text).is_martian(), "{text}");
+        }
+        assert!(of("0.0.0.0").is_unspecified() && of("::").is_unspecified() && !of("::1").is_unspecified());
+    }
+
+    #[test]
+    fn link_local_address_is_made_of_the_mac() {
+        let mac = Mac([0x02, 0x42, 0xac, 0x11, 0x00, 0x03]);
+        assert_eq!(Addr::link_local(mac).to_string(), "fe80::42:acff:fe11:3");
+        assert!(Addr::link_local(mac).is_link_local());
+        let other: IpAddr = "fe80:0:0:1::1".parse().expect("address");
+        assert!(!Addr::from(other).is_link_local());
     }
 }

@@ -3,10 +3,12 @@
 //! All words are taken as they stand in memory: one's-complement addition does not depend on byte order
 //! (RFC 1071, section 2 (B)), as long as checksum and data are read alike.
 
+use crate::addr::Addr;
+
 /// Folds carries into 16 bits. Twice is enough for any sum of fewer than 2^16 words.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "folded to 16 bits above")]
-const fn fold(mut sum: u32) -> u16 {
+pub const fn fold(mut sum: u32) -> u16 {
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
@@ -33,6 +35,13 @@ pub const fn diff32(from: u32, to: u32) -> u32 {
     add(!from, to)
 }
 
+/// What the pseudo-header of IPv6 adds to a sum (RFC 8200, 8.1): both addresses, the length and the protocol. Not folded.
+#[inline(always)]
+pub const fn pseudo_header6(src: Addr, dst: Addr, len: u32, proto: u8) -> u32 {
+    let addrs = add(diff_addr(Addr::UNSPECIFIED, src), diff_addr(Addr::UNSPECIFIED, dst));
+    add(addrs, add(len.to_be(), (proto as u32).to_be()))
+}
+
 /// One's-complement sum of two words (`csum_add` in the kernel's `net/checksum.h`).
 #[inline(always)]
 pub const fn add(a: u32, b: u32) -> u32 {
@@ -40,9 +49,22 @@ pub const fn add(a: u32, b: u32) -> u32 {
     sum + carry as u32
 }
 
+/// What changes in a sum over an address: all four words, whichever the families. The third word of an IPv4 address is
+/// `::ffff`, which is zero in one's complement, so that an address also adds as much as its last word alone.
+#[inline(always)]
+pub const fn diff_addr(from: Addr, to: Addr) -> u32 {
+    let last = diff32(from.0[3], to.0[3]);
+    if from.is_v4() && to.is_v4() {
+        return last;
+    }
+    let high = add(diff32(from.0[0], to.0[0]), diff32(from.0[1], to.0[1]));
+    add(add(high, diff32(from.0[2], to.0[2])), last)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use core::net::IpAddr;
 
     fn full(words: &[u16]) -> u16 {
         !fold(words.iter().map(|&w| u32::from(w)).sum())
@@ -68,6 +90,22 @@ mod tests {
             let third = words[3];
             words[3] = third.wrapping_add(77);
             assert_eq!(fold(u32::from(!replace16(new, third, words[3]))), fold(u32::from(!full(&words))));
+        }
+    }
+
+    #[test]
+    fn address_of_either_family_may_take_the_place_of_one_of_the_other() {
+        let texts = ["10.1.2.3", "192.168.255.254", "fd00:1:2:3:4:5:6:7", "::1"];
+        let addrs = texts.map(|text| Addr::from(text.parse::<IpAddr>().expect("address")));
+        let words = |addr: Addr| addr.0.map(|word| [(word & 0xffff) as u16, (word >> 16) as u16]);
+        for from in addrs {
+            for to in addrs {
+                let sum =
+                    |addr: Addr| words(addr).as_flattened().iter().map(|&word| u32::from(word)).sum::<u32>();
+                let changed = fold(add(u32::from(fold(sum(from))), diff_addr(from, to)));
+                let (changed, whole) = (u32::from(changed) % 0xffff, u32::from(fold(sum(to))) % 0xffff);
+                assert_eq!(changed, whole, "{from} {to}");
+            }
         }
     }
 }

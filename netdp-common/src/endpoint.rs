@@ -11,6 +11,12 @@ pub mod link_flags {
     pub const NO_ICC: u32 = 2;
     /// What leaves is not masqueraded: it does not leave.
     pub const NO_MASQUERADE: u32 = 4;
+    /// UDP has a mapping per remote, not one for all (RFC 4787, 4.1).
+    pub const DEPENDENT_MAPPING: u32 = 8;
+    /// Everybody may send to a UDP endpoint that has a mapping, not only whom it has sent to (RFC 4787, 5).
+    pub const OPEN_FILTER: u32 = 16;
+    /// The network has destinations that are reached untranslated ([`crate::Destination`]).
+    pub const EXCLUDES: u32 = 32;
 }
 
 /// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).
@@ -25,6 +31,10 @@ pub struct Link {
     pub gateway4: Addr,
     /// The same for IPv6.
     pub gateway6: Addr,
+    /// The source of what is masqueraded, an address of the host; [`Addr::UNSPECIFIED`] when the route is to choose.
+    pub snat4: Addr,
+    /// The same for IPv6.
+    pub snat6: Addr,
     /// Id of the network, unique on this host.
     pub network: u32,
     /// `ifindex` of the network's bridge: routes are looked up as if the packet came in there.
@@ -36,7 +46,15 @@ pub struct Link {
     /// MAC of the bridge: source of what we hand to the container.
     pub gateway_mac: Mac,
 }
-assert_size!(Link, 88);
+assert_size!(Link, 120);
+
+impl Link {
+    /// The network's own source for what is masqueraded in a family.
+    #[inline(always)]
+    pub const fn snat(&self, v4: bool) -> Addr {
+        if v4 { self.snat4 } else { self.snat6 }
+    }
+}
 
 /// Key of the map `ENDPOINTS`: an address is looked up inside its network only.
 #[repr(C)]

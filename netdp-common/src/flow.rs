@@ -6,6 +6,7 @@
 
 use crate::addr::{Addr, Mac, Port};
 use crate::assert_size;
+use crate::tracker::Numbers;
 
 /// Which side of the host a packet comes in from. Part of the key, so that a packet with a forged tuple can
 /// never meet an entry that belongs to another hook.
@@ -34,6 +35,14 @@ impl Exit {
     pub const UPLINK: Self = Self(2);
     /// To a process of the host, by way of `lo`.
     pub const LOOPBACK: Self = Self(3);
+    /// As [`Exit::ENDPOINT`], from the moment on at which that container has sent something in the other direction.
+    pub const WAITING: Self = Self(4);
+
+    /// Whether it leads to a container, now or later.
+    #[inline(always)]
+    pub const fn is_to_endpoint(self) -> bool {
+        matches!(self, Self::ENDPOINT | Self::WAITING)
+    }
 }
 
 /// Flags of a [`Flow`].
@@ -125,13 +134,16 @@ pub struct Flow {
     pub mac: Mac,
     /// [`Exit::ENDPOINT`]: source MAC.
     pub gateway_mac: Mac,
+    /// TCP: what this direction has said last. Written by its own packets alone, so that none of them can change what
+    /// the other end's are held against.
+    pub numbers: Numbers,
     /// Packets of this direction, segments of a large one counted singly. Not atomic: two CPUs in one
     /// direction of one flow may lose a count, which is dearer to prevent than to bear.
     pub packets: u64,
     /// Bytes of this direction, link layer included. Not atomic, as `packets`.
     pub bytes: u64,
 }
-assert_size!(Flow, 80);
+assert_size!(Flow, 88);
 const _: () = assert!(core::mem::offset_of!(Flow, mac) + 6 == core::mem::offset_of!(Flow, gateway_mac));
 
 impl Flow {

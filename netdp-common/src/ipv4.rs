@@ -35,6 +35,8 @@ assert_size!(Ipv4Header, 20);
 const DONT_FRAGMENT: u16 = 0x4000;
 /// "More fragments" or an offset: part of a datagram, in host order.
 const FRAGMENT_MASK: u16 = 0x3fff;
+/// The offset alone, in host order.
+const OFFSET_MASK: u16 = 0x1fff;
 
 impl Ipv4Header {
     /// Length of the header with its options in bytes, checked against the length of the packet
@@ -57,6 +59,12 @@ impl Ipv4Header {
     #[inline(always)]
     pub const fn is_fragment(&self) -> bool {
         u16::from_be(self.fragment_be) & FRAGMENT_MASK != 0
+    }
+
+    /// Whether another part of the datagram goes before this one: its ports are missing.
+    #[inline(always)]
+    pub const fn is_later_part(&self) -> bool {
+        u16::from_be(self.fragment_be) & OFFSET_MASK != 0
     }
 
     /// Whether routers may not cut the packet in pieces.
@@ -117,6 +125,7 @@ mod tests {
             let header = Ipv4Header { fragment_be: u16::to_be(field), ..header(0x45, 20) };
             assert_eq!(header.is_fragment(), fragment, "{field:x}");
             assert_eq!(header.dont_fragment(), field == 0x4000, "{field:x}");
+            assert_eq!(header.is_later_part(), field & 1 != 0, "{field:x}");
         }
     }
 }

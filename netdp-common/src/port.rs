@@ -26,6 +26,14 @@ impl PortKey {
     }
 }
 
+/// Flags of a [`Backend`].
+pub mod port_flags {
+    /// Not for everybody: a source must be in `SOURCES`.
+    pub const FILTERED: u16 = 1;
+    /// The row stands for every address of the host.
+    pub const EVERY_ADDRESS: u16 = 2;
+}
+
 /// Where a published port leads (map `PORTS`): all that the first packet of a flow needs, in one look-up.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,7 +50,7 @@ pub struct Backend {
     pub mac: Mac,
     /// MAC of the bridge: source of what we hand to the container.
     pub gateway_mac: Mac,
-    /// Zero.
-    pub pad: [u8; 2],
+    /// [`port_flags`].
+    pub flags: u16,
 }
 assert_size!(Backend, 52);

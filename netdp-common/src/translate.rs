@@ -6,13 +6,14 @@ use crate::flow::{Exit, Flow, FlowKey, Zone, flow_flags};
 use crate::port::Backend;
 use crate::proto;
 use crate::timers::State;
+use crate::tracker::Numbers;
 
 /// How often a source port is tried before the flow is refused. Bounded, because the search runs in the
 /// packet's own softirq; with 16 random tries a range that is 90 % taken still yields a port four times in five.
 pub const PORT_TRIES: u32 = 16;
 
 /// Where one direction of a flow is delivered.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Delivery {
     /// [`Flow::exit`].
     pub exit: Exit,
@@ -58,7 +59,7 @@ impl Delivery {
 }
 
 /// A flow that is about to begin.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct NewFlow {
     /// The first packet, before translation.
     pub key: FlowKey,
@@ -78,6 +79,8 @@ pub struct NewFlow {
     pub reply_zone: Zone,
     /// [`Flow::state`].
     pub state: State,
+    /// Its source is the outside endpoint of a mapping ([`crate::mapping`]).
+    pub is_mapped: bool,
     /// [`Flow::owner`].
     pub owner: u32,
     /// [`Flow::seen`].
@@ -104,6 +107,7 @@ impl NewFlow {
             back: Delivery::link(from.0, from.1),
             reply_zone: Zone::UPLINK,
             state,
+            is_mapped: true,
             owner: from.0,
             now,
         }
@@ -130,7 +134,54 @@ impl NewFlow {
             back,
             reply_zone: Zone::CONTAINER,
             state,
+            is_mapped: false,
             owner: backend.ifindex,
+            now,
+        }
+    }
+
+    /// Somebody outside talks to the outside endpoint of a mapping: the destination becomes the inside one, which is at
+    /// this address and port.
+    #[inline(always)]
+    pub const fn admit(key: FlowKey, to: (Addr, Port, Delivery), back: Delivery, now: u32) -> Self {
+        Self {
+            key,
+            src: key.src,
+            dst: to.0,
+            sport: key.sport,
+            dport: to.1,
+            there: to.2,
+            back,
+            reply_zone: Zone::CONTAINER,
+            state: State::UdpUnreplied,
+            is_mapped: false,
+            owner: to.2.ifindex,
+            now,
+        }
+    }
+
+    /// A container talks to the outside endpoint of a mapping: the destination becomes the inside one, which is at this
+    /// address and port, and the source the sender's own outside one, at the address `src` (RFC 4787, REQ-9).
+    #[inline(always)]
+    pub const fn between(
+        key: FlowKey,
+        src: Addr,
+        from: (u32, &Link),
+        to: (Addr, Port, Delivery),
+        now: u32,
+    ) -> Self {
+        Self {
+            key,
+            src,
+            dst: to.0,
+            sport: key.sport,
+            dport: to.1,
+            there: to.2,
+            back: Delivery::link(from.0, from.1),
+            reply_zone: Zone::CONTAINER,
+            state: State::UdpUnreplied,
+            is_mapped: true,
+            owner: from.0,
             now,
         }
     }
@@ -166,6 +217,7 @@ impl NewFlow {
             owner: self.owner,
             mac: self.there.mac,
             gateway_mac: self.there.gateway_mac,
+            numbers: Numbers::NONE,
             packets: 0,
             bytes: 0,
         }
@@ -188,6 +240,7 @@ impl NewFlow {
             owner: self.owner,
             mac: self.back.mac,
             gateway_mac: self.back.gateway_mac,
+            numbers: Numbers::NONE,
             packets: 0,
             bytes: 0,
         }
@@ -211,21 +264,28 @@ pub const fn mirror(key: &FlowKey, flow: &Flow, back: Delivery) -> Flow {
         owner: flow.owner,
         mac: back.mac,
         gateway_mac: back.gateway_mac,
+        numbers: Numbers::NONE,
         packets: 0,
         bytes: 0,
     }
 }
 
 /// The source port (or echo identifier) of the `n`-th try: first the original one, then random ones of its
-/// class, so that what needed a privileged port keeps one (RFC 4787, REQ-3a; bands of `nf_nat_core.c`).
+/// class, so that what needed a privileged port keeps one (RFC 4787, REQ-3a; bands of `nf_nat_core.c`). A protocol without
+/// ports has nothing to choose from.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the low 16 bits are what is wanted")]
 pub const fn candidate(proto: u8, original: Port, n: u32, random: u32) -> Port {
     if n == 0 {
         return original;
     }
-    if proto == proto::ICMP {
+    if proto::is_icmp(proto) {
         return Port(random as u16);
+    }
+    // Nothing tells two flows of theirs apart but the addresses: the second one is refused, else its replies would be
+    // the first one's.
+    if !proto::has_ports(proto) {
+        return original;
     }
     let (first, count) = match original.get() {
         0..=511 => (1, 511),
@@ -263,6 +323,8 @@ mod tests {
             addr6: Addr::UNSPECIFIED,
             gateway4: addr(1),
             gateway6: Addr::UNSPECIFIED,
+            snat4: Addr::UNSPECIFIED,
+            snat6: Addr::UNSPECIFIED,
             network: 7,
             bridge: 3,
             flags: 0,
@@ -306,6 +368,13 @@ mod tests {
                 let port = candidate(proto::TCP, Port::new(original), 1, random).get();
                 assert!((low..=high).contains(&port), "{original} -> {port}");
             }
+        }
+    }
+
+    #[test]
+    fn a_protocol_without_ports_has_one_candidate() {
+        for (number, chosen) in [(47, Port::NONE), (50, Port::NONE), (proto::ICMP, Port(7))] {
+            assert_eq!(candidate(number, Port::NONE, 1, 7), chosen);
         }
     }
 }

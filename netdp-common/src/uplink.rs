@@ -7,6 +7,11 @@ use crate::assert_size;
 /// because somebody has switched forwarding off on our bridge too (writing `net.ipv4.ip_forward` does).
 pub const FIRST: u32 = 0;
 
+/// Value of an address in the map `HOST_ADDRS`: what is masqueraded may get it.
+pub const LASTING: u32 = 1;
+/// The same of an address that the host gives up soon (RFC 8981; RFC 4862, 5.5.4): a flow may last longer.
+pub const PASSING: u32 = 2;
+
 /// What leaves by an uplink carries its address (map `UPLINKS`, by `ifindex`).
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

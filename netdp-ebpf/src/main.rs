@@ -4,7 +4,7 @@
 //! `conntrack` (the flow of the tuple, or a new one) -> `nat` (the bytes) -> `forward` (the way out).
 //!
 //! On the host this crate is an empty program, so that `cargo check --workspace` sees no foreign target.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 #[cfg(target_arch = "bpf")]
 mod kernel;

@@ -1,12 +1,13 @@
 //! The command line: types for clap and the help, which lives here and nowhere else.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::model::{Mac, Protocol};
+use crate::deny::{self, Prefix};
+use crate::model::{Mac, Prefilter, Protocol};
 use crate::names::Name;
 use crate::publish::PortSpec;
 
@@ -105,6 +106,118 @@ pub enum Command {
     Flows(Plain),
     /// Count dropped packets by reason
     Drops(Plain),
+    /// Refuse whatever comes from some addresses
+    #[command(subcommand)]
+    Deny(Deny),
+    /// Show and set how long flows live without a packet
+    #[command(subcommand)]
+    Timers(Timers),
+    /// Show and set what one container may have of flows and ports
+    #[command(subcommand)]
+    Limits(Limits),
+    /// Show and set what holds for networks that do not say it themselves
+    #[command(subcommand)]
+    Defaults(Defaults),
+}
+
+/// `netdp limits ...`
+#[derive(Debug, Subcommand)]
+pub enum Limits {
+    /// List the limits: value, default, range, and of what each is
+    #[command(visible_alias = "list")]
+    Ls(Plain),
+    /// Set limits; they hold at once, for flows that begin, and after the next `netdp up`. Only that of the table waits for
+    /// the `netdp up` after the next `netdp down`
+    Set(LimitsSet),
+    /// Give limits their defaults back
+    Reset(LimitsReset),
+}
+
+/// `netdp limits set`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp limits set flows=65536 half-open=8192\n  \
+    netdp limits set table=1000000    a million flows, some 500 MB of memory, after netdp down and netdp up")]
+pub struct LimitsSet {
+    /// A limit of `netdp limits ls`, and its value.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = key_value)]
+    pub limits: Vec<(String, String)>,
+}
+
+/// `netdp limits reset`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  netdp limits reset flows\n  netdp limits reset    all of them")]
+pub struct LimitsReset {
+    /// Limits of `netdp limits ls`; all when none is named.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `netdp defaults ...`
+#[derive(Debug, Subcommand)]
+pub enum Defaults {
+    /// List the defaults
+    #[command(visible_alias = "list")]
+    Ls(Plain),
+    /// Set defaults; they hold at once, for new flows, and after the next `netdp up`
+    Set(DefaultsSet),
+    /// Have them as they were at first
+    Reset(DefaultsReset),
+}
+
+/// `netdp defaults set`
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  netdp defaults set udp-filtering=endpoint-independent")]
+pub struct DefaultsSet {
+    /// A default of `netdp defaults ls`, which is an option of `netdp network create -o` too, and its value.
+    #[arg(required = true, value_name = "NAME=VALUE", value_parser = key_value)]
+    pub defaults: Vec<(String, String)>,
+}
+
+/// `netdp defaults reset`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  netdp defaults reset udp-mapping\n  netdp defaults reset    all of them"
+)]
+pub struct DefaultsReset {
+    /// Defaults of `netdp defaults ls`; all when none is named.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `netdp timers ...`
+#[derive(Debug, Subcommand)]
+pub enum Timers {
+    /// List the timers: seconds, default, what an RFC asks for, and what each is for
+    #[command(visible_alias = "list")]
+    Ls(Plain),
+    /// Set timers; they hold at once, for the flows that are there too, and after the next `netdp up`
+    Set(TimersSet),
+    /// Give timers their defaults back
+    Reset(TimersReset),
+}
+
+/// `netdp timers set`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp timers set established=7440 replied=180\n  \
+    netdp timers set --unsafe established=3600    below what RFC 5382 asks for")]
+pub struct TimersSet {
+    /// Allow less than an RFC asks for: connections that are only quiet may be cut.
+    #[arg(long = "unsafe")]
+    pub below_floor: bool,
+    /// A timer of `netdp timers ls`, and the seconds without a packet after which a flow has ended.
+    #[arg(required = true, value_name = "NAME=SECONDS", value_parser = key_value)]
+    pub timers: Vec<(String, String)>,
+}
+
+/// `netdp timers reset`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  netdp timers reset established\n  netdp timers reset    all of them")]
+pub struct TimersReset {
+    /// Timers of `netdp timers ls`; all when none is named.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
 }
 
 /// A command without options of its own.
@@ -120,11 +233,16 @@ pub struct Plain {
 #[command(after_help = "Examples:\n  \
     netdp up                        serve until SIGTERM; traffic goes on without it\n  \
     netdp up --once                 bring it up and leave it without a process\n  \
-    netdp up --uplink eth1 --once   only eth1 leads out")]
+    netdp up --uplink eth1 --once   only eth1 leads out\n  \
+    netdp up --prefilter off        no XDP program on any interface")]
 pub struct Up {
     /// An interface that leads out; every interface with a default route when none is named.
     #[arg(long = "uplink", value_name = "IF")]
     pub uplinks: Vec<String>,
+    /// Where frames are looked at before all else: in the driver, in the kernel, or nowhere. auto is in the driver, else
+    /// in the kernel, and nowhere on a veth, whose other end would lose its segmentation offload.
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    pub prefilter: Prefilter,
     /// Bring the datapath up and end; it needs no process.
     #[arg(long)]
     pub once: bool,
@@ -169,28 +287,30 @@ pub enum Network {
 #[command(after_help = "Examples:\n  \
     netdp network create blue\n  \
     netdp network create --subnet 10.5.0.0/16 --gateway 10.5.0.254 green\n  \
-    netdp network create --internal -o icc=false quiet\n\n\
-    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, or their com.docker.network names.")]
+    netdp network create --internal -o icc=false quiet\n  \
+    netdp network create --ipv6 both                          IPv4 and IPv6, free subnets\n  \
+    netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n\n\
+    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, udp-mapping, udp-filtering, or their com.docker.network names.")]
 pub struct NetworkCreate {
     /// bridge is supported in this version.
     #[arg(short, long, value_enum, default_value = "bridge")]
     pub driver: DriverArg,
-    /// The network's addresses; a free subnet is chosen without it.
+    /// The network's addresses, once per family; a free subnet is chosen without it.
     #[arg(long = "subnet", value_name = "CIDR")]
     pub subnets: Vec<IpNet>,
-    /// The bridge's own address [default: the first of the subnet].
+    /// The bridge's own address, once per family [default: the first of the subnet].
     #[arg(long = "gateway", value_name = "IP")]
     pub gateways: Vec<IpAddr>,
-    /// Choose endpoints' addresses from this part of the subnet.
+    /// Choose endpoints' addresses from this part of the subnet; once per family.
     #[arg(long = "ip-range", value_name = "CIDR")]
     pub ip_ranges: Vec<IpNet>,
     /// An address that no endpoint gets.
     #[arg(long = "aux-address", value_name = "NAME=IP", value_parser = key_value)]
     pub aux_addresses: Vec<(String, String)>,
-    /// IPv6 addresses too (not supported in this version).
+    /// IPv6 addresses too.
     #[arg(long)]
     pub ipv6: bool,
-    /// IPv4 addresses.
+    /// IPv4 addresses; --ipv4=false for none.
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     #[arg(num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub ipv4: bool,
@@ -281,8 +401,10 @@ pub struct NetworkPrune {
     netdp attach --netns /run/netns/web --name web -p 8080:80\n  \
     netdp attach --pid 4711 --name db --network blue --ip 10.5.0.9\n  \
     netdp attach --netns /run/netns/web --name web --network blue    a second interface\n\n\
-    Forms of -p: 80, 8080:80/udp, 127.0.0.1:8080:80, 1.2.3.4::80, 9000-9002:80-82, 8000-8010:80,\n\
-    published=8080,target=80,protocol=tcp,host-ip=1.2.3.4")]
+    Forms of -p: 80, 8080:80/udp, 127.0.0.1:8080:80, [::1]:8080:80, 1.2.3.4::80, 9000-9002:80-82, 8000-8010:80,\n\
+    published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8,from=fd00::/8\n\n\
+    from= lets only these networks use the port; it may be repeated, up to 64 times. Another container that uses the\n\
+    host's address is judged by its own address. The host's own processes always reach the port.")]
 pub struct Attach {
     /// The network namespace, as a path.
     #[arg(long, value_name = "PATH", required_unless_present = "pid", conflicts_with = "pid")]
@@ -296,12 +418,12 @@ pub struct Attach {
     /// The network to join.
     #[arg(long, value_name = "NET", default_value = crate::model::DEFAULT_NETWORK)]
     pub network: String,
-    /// The address to take [default: the lowest free one].
+    /// The IPv4 address to take [default: the lowest free one].
     #[arg(long, value_name = "IP")]
     pub ip: Option<Ipv4Addr>,
-    /// An IPv6 address (not supported in this version).
+    /// The IPv6 address to take, in a network with IPv6 [default: the lowest free one].
     #[arg(long, value_name = "IP")]
-    pub ip6: Option<std::net::Ipv6Addr>,
+    pub ip6: Option<Ipv6Addr>,
     /// The MAC of the interface inside [default: 02:42 and the address].
     #[arg(long, value_name = "MAC")]
     pub mac_address: Option<Mac>,
@@ -371,14 +493,60 @@ pub struct Port {
     pub format: FormatArg,
 }
 
+/// `netdp deny ...`
+#[derive(Debug, Subcommand)]
+pub enum Deny {
+    /// Refuse all that comes in by an uplink from these prefixes; one that is in the list already stays in it
+    Add(DenyAdd),
+    /// Let them in again
+    #[command(visible_alias = "remove")]
+    Rm(DenyRm),
+    /// Show the deny list
+    #[command(visible_alias = "list")]
+    Ls(Plain),
+}
+
+/// `netdp deny add`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp deny add 198.51.100.0/24\n  \
+    netdp deny add 203.0.113.7 2001:db8:bad::/48    an address alone is a prefix of one\n  \
+    netdp drops                                     counts what was refused as \"denied\"\n\n\
+    The list outlives netdp down and a reboot, and holds while no controller runs. Answers to what containers or\n\
+    the host send there are refused too. ARP and neighbour discovery pass.")]
+pub struct DenyAdd {
+    /// Also a prefix of length 0, which is everybody.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Addresses with the length of their prefix.
+    #[arg(required = true, value_name = "CIDR", value_parser = deny::prefix)]
+    pub prefixes: Vec<Prefix>,
+}
+
+/// `netdp deny rm`
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  netdp deny rm 198.51.100.0/24\n  netdp deny rm 203.0.113.7 2001:db8:bad::/48"
+)]
+pub struct DenyRm {
+    /// Prefixes as netdp deny ls shows them.
+    #[arg(required = true, value_name = "CIDR", value_parser = deny::prefix)]
+    pub prefixes: Vec<Prefix>,
+}
+
 impl Command {
     /// The command's own choice of format.
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Up(args) => args.format.output,
-            Self::Status(args) | Self::Check(args) | Self::Flows(args) | Self::Drops(args) => {
-                args.format.output
-            }
+            Self::Status(args)
+            | Self::Check(args)
+            | Self::Flows(args)
+            | Self::Drops(args)
+            | Self::Deny(Deny::Ls(args))
+            | Self::Limits(Limits::Ls(args))
+            | Self::Timers(Timers::Ls(args))
+            | Self::Defaults(Defaults::Ls(args)) => args.format.output,
             Self::Network(Network::Create(args)) => args.output,
             Self::Network(Network::Ls(args)) => args.format.output,
             Self::Network(Network::Inspect(args)) => args.format.output,
@@ -386,7 +554,13 @@ impl Command {
             Self::Ps(args) => args.format.output,
             Self::Inspect(args) => args.format.output,
             Self::Port(args) => args.format.output,
-            Self::Down(_) | Self::Detach(_) | Self::Network(Network::Rm(_) | Network::Prune(_)) => None,
+            Self::Down(_)
+            | Self::Detach(_)
+            | Self::Network(Network::Rm(_) | Network::Prune(_))
+            | Self::Deny(Deny::Add(_) | Deny::Rm(_))
+            | Self::Limits(Limits::Set(_) | Limits::Reset(_))
+            | Self::Timers(Timers::Set(_) | Timers::Reset(_))
+            | Self::Defaults(Defaults::Set(_) | Defaults::Reset(_)) => None,
         }
     }
 }

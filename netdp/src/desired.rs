@@ -4,19 +4,25 @@
 //! is still to be made has no number yet.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
-use netdp_common::uplink::FIRST;
-use netdp_common::{Addr, Backend, EndpointKey, Port, PortKey, SubnetKey, link_flags};
+use ipnet::IpNet;
+use netdp_common::Limit;
+use netdp_common::deny::MAPPED_BITS;
+use netdp_common::prefilter::flags;
+use netdp_common::uplink::{FIRST, LASTING, PASSING};
+use netdp_common::{
+    Addr, Backend, Destination, DestinationKey, EndpointKey, Port, PortKey, SourceKey, State, SubnetKey,
+    link_flags, port_flags, settings,
+};
 
 use crate::datapath::{Entry, Hook};
-use crate::model::{Attachment, Bridge, Endpoint, Host, Mac, Netns, Network, PublishedPort};
+use crate::model::{
+    Attachment, Bridge, Endpoint, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
+};
 
 /// Name of the loopback interface in every namespace.
 const LOOPBACK: &str = "lo";
-/// Bits by which an IPv4 prefix is longer in the 128-bit form of the maps.
-const MAPPED_BITS: u32 = 96;
 
 /// Everything that should be there, or the part of it that one command is about.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -29,6 +35,8 @@ pub struct Desired {
     pub veths: BTreeMap<String, Veth>,
     /// Programs by hook and name of the interface.
     pub hooks: BTreeSet<(Hook, String)>,
+    /// The prefilter by name of the uplink.
+    pub prefilters: BTreeMap<String, Prefilter>,
     /// Rows of the maps.
     pub rows: BTreeSet<Row>,
     /// Published ports are kept from the host's other programs.
@@ -44,8 +52,8 @@ pub struct BridgeLink {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The gateway's address with the subnet's prefix length.
-    pub address: Ipv4Net,
+    /// The gateways' addresses with their subnets' prefix lengths.
+    pub addresses: Vec<IpNet>,
     /// Its settings by their path under `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
 }
@@ -74,10 +82,10 @@ pub struct Inside {
     pub ifname: String,
     /// Its MAC.
     pub mac: Mac,
-    /// Its address with the subnet's prefix length.
-    pub address: Ipv4Net,
-    /// The default route, unless the container has one already; none in an internal network.
-    pub gateway: Option<Ipv4Addr>,
+    /// Its addresses with their subnets' prefix lengths.
+    pub addresses: Vec<IpNet>,
+    /// The default routes, unless the container has one already; none in an internal network.
+    pub gateways: Vec<IpAddr>,
 }
 
 /// One row of a map, with links by name.
@@ -110,7 +118,7 @@ pub enum Row {
         /// All that is known without the number of the veth.
         rest: Backend,
     },
-    /// A row without links: subnets, uplinks, addresses of the host, and what is found that nobody wants.
+    /// A row without links: sources of ports, subnets, uplinks, addresses of the host, and what is found that nobody wants.
     Plain(Entry),
 }
 
@@ -123,12 +131,22 @@ pub enum RowKey {
     Endpoint(EndpointKey),
     /// Address, port and protocol.
     Port(PortKey),
+    /// A published port and a prefix that may use it.
+    Source(SourceKey),
     /// Network address and length of its prefix.
     Subnet(SubnetKey),
     /// Number of an uplink.
     Uplink(u32),
     /// An address of the host.
     HostAddr(Addr),
+    /// A prefix that a network reaches untranslated.
+    Excluded(DestinationKey),
+    /// A prefix of the deny list.
+    Denied(SubnetKey),
+    /// What is taken from the wire.
+    Wire,
+    /// Number of a flow's state.
+    Timer(u32),
 }
 
 impl RowKey {
@@ -138,9 +156,14 @@ impl RowKey {
             Entry::Link(ifindex, _) => Self::Link(*ifindex),
             Entry::Endpoint(key, _) => Self::Endpoint(*key),
             Entry::Port(key, _) => Self::Port(*key),
+            Entry::Source(key) => Self::Source(*key),
             Entry::Subnet(key, _) => Self::Subnet(*key),
             Entry::Uplink(ifindex, _) => Self::Uplink(*ifindex),
-            Entry::HostAddr(address) => Self::HostAddr(*address),
+            Entry::HostAddr(address, _) => Self::HostAddr(*address),
+            Entry::Excluded(key) => Self::Excluded(*key),
+            Entry::Denied(key) => Self::Denied(*key),
+            Entry::Wire(_) => Self::Wire,
+            Entry::Timer(number, _) => Self::Timer(*number),
         }
     }
 }
@@ -190,6 +213,18 @@ pub fn veth_alias(attachment: &Attachment) -> String {
 }
 
 impl Desired {
+    /// Adds a timer that is set to so many seconds.
+    pub fn add_timer(&mut self, state: State, seconds: u32) {
+        self.rows.insert(Row::Plain(Entry::Timer(state.number().into(), settings::row(seconds))));
+    }
+
+    /// Adds a limit that is set. That of the table is its size, which no row tells.
+    pub fn add_limit(&mut self, limit: Limit, value: u32) {
+        if limit != Limit::Table {
+            self.rows.insert(Row::Plain(Entry::Timer(limit.row(), Limit::to_row(value))));
+        }
+    }
+
     /// Adds what the host itself needs: the uplinks with their guard, `lo`, and the host's addresses.
     pub fn add_host(&mut self, host: &Host) {
         self.host_sysctls.extend(host_sysctls());
@@ -197,33 +232,43 @@ impl Desired {
         for uplink in &host.uplinks {
             self.hooks.insert((Hook::ToUplink, uplink.name.clone()));
             self.hooks.insert((Hook::FromUplink, uplink.name.clone()));
-            let addr4 = uplink.address.map_or(Addr::UNSPECIFIED, Addr::from);
-            let ifindex = uplink.ifindex;
-            let row = netdp_common::Uplink { addr4, addr6: Addr::UNSPECIFIED, ifindex, pad: 0 };
-            if uplink.ifindex == host.uplinks[0].ifindex {
-                self.rows.insert(Row::Plain(Entry::Uplink(FIRST, row)));
-            }
-            self.rows.insert(Row::Plain(Entry::Uplink(ifindex, row)));
+            self.rows.insert(Row::Plain(Entry::Uplink(uplink.ifindex, uplink_row(uplink))));
         }
-        self.rows.extend(host.addresses.iter().map(|address| host_address(*address)));
+        self.rows.extend(first_uplink(host).map(|row| Row::Plain(Entry::Uplink(FIRST, row))));
+        let value = |address: &IpAddr| if host.passing.contains(address) { PASSING } else { LASTING };
+        let row = |address: &IpAddr| Row::Plain(Entry::HostAddr((*address).into(), value(address)));
+        self.rows.extend(host.addresses.iter().map(row));
+        self.prefilters.clone_from(&host.prefilters);
+        if host.accepts_local {
+            self.rows.insert(Row::Plain(Entry::Wire(flags::ACCEPT_LOCAL)));
+        }
         self.binds = true;
+    }
+
+    /// Adds a prefix of the deny list.
+    pub fn add_denied(&mut self, prefix: IpNet) {
+        self.rows.insert(Row::Plain(Entry::Denied(subnet_key(prefix))));
     }
 
     /// Adds a network; one without a bridge needs nothing.
     pub fn add_network(&mut self, network: &Network) {
         let Some(bridge) = network.bridge() else { return };
-        let key = SubnetKey {
-            prefix_len: MAPPED_BITS + u32::from(bridge.pool.subnet.prefix_len()),
-            addr: bridge.pool.subnet.network().into(),
-        };
-        self.rows.insert(Row::Plain(Entry::Subnet(key, network.number)));
-        self.rows.insert(host_address(bridge.pool.gateway));
+        for pool in bridge.pools() {
+            self.rows.insert(Row::Plain(Entry::Subnet(subnet_key(pool.subnet), network.number)));
+            self.rows.insert(host_address(pool.gateway));
+        }
+        for prefix in &bridge.masquerade_exclude {
+            self.rows.insert(Row::Plain(Entry::Excluded(destination_key(network.number, *prefix))));
+        }
+        if bridge.pool6.is_some() {
+            self.rows.insert(host_address(bridge.mac.link_local().into()));
+        }
         let link = BridgeLink {
             alias: bridge_alias(network),
             mac: bridge.mac,
             mtu: bridge.mtu,
-            address: bridge.pool.gateway_net(),
-            sysctls: bridge_sysctls(&bridge.device),
+            addresses: bridge.pools().map(|pool| pool.net_of(pool.gateway)).collect(),
+            sysctls: bridge_sysctls(&bridge.device, bridge.pool6.is_some()),
         };
         self.hooks.insert((Hook::ToBridge, bridge.device.clone()));
         self.bridges.insert(bridge.device.clone(), link);
@@ -239,18 +284,67 @@ impl Desired {
             bridge: bridge.device.clone(),
             rest: link_row(network.number, bridge, attachment),
         });
-        let key = EndpointKey { addr: attachment.address.into(), network: network.number };
-        self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
+        for address in attachment.addresses() {
+            let key = EndpointKey { addr: address.into(), network: network.number };
+            self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
+        }
+        if attachment.addr6.is_some() {
+            let key = EndpointKey { addr: attachment.mac.link_local().into(), network: network.number };
+            self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
+        }
         for port in &attachment.ports {
-            let rest = backend(bridge, attachment, port);
-            self.rows.insert(Row::Port { veth: veth.clone(), key: port_key(port), rest });
+            let (Some(rest), key) = (backend(bridge, attachment, port), port_key(port)) else { continue };
+            self.rows.insert(Row::Port { veth: veth.clone(), key, rest });
+            self.rows.extend(port.sources.keys(key).map(|source| Row::Plain(Entry::Source(source))));
         }
         self.veths.insert(veth, pair(bridge, endpoint, attachment));
     }
 }
 
-fn host_address(address: Ipv4Addr) -> Row {
-    Row::Plain(Entry::HostAddr(address.into()))
+fn uplink_row(uplink: &Uplink) -> netdp_common::Uplink {
+    netdp_common::Uplink {
+        addr4: addr(uplink.addr4),
+        addr6: addr(uplink.addr6),
+        ifindex: uplink.ifindex,
+        pad: 0,
+    }
+}
+
+/// Where the kernel may not be asked, what belongs into a tunnel must not leave by an uplink instead.
+fn first_uplink(host: &Host) -> Option<netdp_common::Uplink> {
+    let mut row = uplink_row(host.uplinks.first()?);
+    if host.other_ways.v4 {
+        row.addr4 = Addr::UNSPECIFIED;
+    }
+    if host.other_ways.v6 {
+        row.addr6 = Addr::UNSPECIFIED;
+    }
+    let leads_out = (row.addr4, row.addr6) != (Addr::UNSPECIFIED, Addr::UNSPECIFIED);
+    leads_out.then_some(row)
+}
+
+/// One that is not there is unspecified.
+fn addr(address: Option<impl Into<IpAddr>>) -> Addr {
+    address.map_or(Addr::UNSPECIFIED, |address| address.into().into())
+}
+
+/// A prefix in the form of the maps.
+fn subnet_key(subnet: IpNet) -> SubnetKey {
+    let mapped = match subnet {
+        IpNet::V4(_) => MAPPED_BITS,
+        IpNet::V6(_) => 0,
+    };
+    SubnetKey { prefix_len: mapped + u32::from(subnet.prefix_len()), addr: subnet.network().into() }
+}
+
+fn destination_key(network: u32, prefix: IpNet) -> DestinationKey {
+    let SubnetKey { prefix_len, addr } = subnet_key(prefix);
+    DestinationKey { prefix_len, destination: Destination { network, addr } }
+}
+
+/// One of our own.
+fn host_address(address: IpAddr) -> Row {
+    Row::Plain(Entry::HostAddr(address.into(), LASTING))
 }
 
 /// Without them the reply of a container to a process of the host would be a martian. On `lo` only.
@@ -261,27 +355,70 @@ pub fn host_sysctls() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// `forwarding` is what the FIB look-up of the programs and the slow path ask for, on our own interface only.
-/// Redirects would tell containers of ways around the datapath, and IPv6 is not moved yet.
-pub fn bridge_sysctls(device: &str) -> BTreeMap<String, String> {
-    [("ipv4", "forwarding", "1"), ("ipv4", "send_redirects", "0"), ("ipv6", "disable_ipv6", "1")]
-        .into_iter()
-        .map(|(family, key, value)| (format!("net/{family}/conf/{device}/{key}"), value.to_owned()))
-        .collect()
+/// Settings of a bridge in IPv4. `forwarding` is what the FIB look-up of the programs and the slow path ask for, on our
+/// own interface only. Redirects would tell containers of ways around the datapath.
+const BRIDGE4: [(&str, &str); 2] = [("forwarding", "1"), ("send_redirects", "0")];
+/// The same in IPv6, where the slow path (no route, or one that prohibits) asks for `force_forwarding` too, or else for a
+/// setting of all interfaces with which the uplinks would heed no router advertisements any more (`force_forwarding`:
+/// kernel 6.17). The
+/// link-local address is that of the MAC (`addr_gen_mode` 0) and in use at once (`accept_dad` 0): nobody else may have it.
+const BRIDGE6: [(&str, &str); 7] = [
+    ("disable_ipv6", "0"),
+    ("forwarding", "1"),
+    ("force_forwarding", "1"),
+    ("accept_ra", "0"),
+    ("accept_redirects", "0"),
+    ("accept_dad", "0"),
+    ("addr_gen_mode", "0"),
+];
+/// Settings of an interface in a container of a network with IPv6 addresses.
+const INSIDE6: [(&str, &str); 5] = [
+    ("disable_ipv6", "0"),
+    ("accept_ra", "0"),
+    ("accept_redirects", "0"),
+    ("accept_dad", "0"),
+    ("addr_gen_mode", "0"),
+];
+/// A network without IPv6 addresses has no IPv6 at all.
+const WITHOUT_IPV6: [(&str, &str); 1] = [("disable_ipv6", "1")];
+
+/// Settings of a bridge by their path under `/proc/sys`.
+pub fn bridge_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
+    let settings6 = if ipv6 { &BRIDGE6[..] } else { &WITHOUT_IPV6 };
+    let settings = [("ipv4", &BRIDGE4[..]), ("ipv6", settings6)];
+    let path = |family: &str, key: &str| format!("net/{family}/conf/{device}/{key}");
+    let pairs = |(family, settings): (&'static str, &'static [(&str, &str)])| {
+        settings.iter().map(move |(key, value)| (path(family, key), (*value).to_owned()))
+    };
+    settings.into_iter().flat_map(pairs).collect()
+}
+
+/// Settings of an interface in a container, in IPv6: it has the addresses that it is given and no others but the one of
+/// its MAC, and they are in use at once.
+pub fn inside_sysctls(inside: &Inside) -> BTreeMap<String, String> {
+    let ipv6 = inside.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
+    let settings = if ipv6 { &INSIDE6[..] } else { &WITHOUT_IPV6 };
+    let path = |key: &str| format!("net/ipv6/conf/{}/{key}", inside.ifname);
+    settings.iter().map(|(key, value)| (path(key), (*value).to_owned())).collect()
 }
 
 fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_common::Link {
     let flag = |set: bool, flag: u32| if set { flag } else { 0 };
     netdp_common::Link {
-        addr4: attachment.address.into(),
-        addr6: Addr::UNSPECIFIED,
-        gateway4: bridge.pool.gateway.into(),
-        gateway6: Addr::UNSPECIFIED,
+        addr4: addr(attachment.addr4),
+        addr6: addr(attachment.addr6),
+        gateway4: addr(bridge.pool4.as_ref().map(|pool| pool.gateway)),
+        gateway6: addr(bridge.pool6.as_ref().map(|pool| pool.gateway)),
+        snat4: addr(bridge.snat4),
+        snat6: addr(bridge.snat6),
         network,
         bridge: 0,
         flags: flag(bridge.internal, link_flags::INTERNAL)
             | flag(!bridge.icc, link_flags::NO_ICC)
-            | flag(!bridge.masquerade, link_flags::NO_MASQUERADE),
+            | flag(!bridge.masquerade, link_flags::NO_MASQUERADE)
+            | flag(bridge.maps_by_remote(), link_flags::DEPENDENT_MAPPING)
+            | flag(bridge.lets_everybody_in(), link_flags::OPEN_FILTER)
+            | flag(!bridge.masquerade_exclude.is_empty(), link_flags::EXCLUDES),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
     }
@@ -291,16 +428,24 @@ fn port_key(port: &PublishedPort) -> PortKey {
     PortKey::new(port.host_address.into(), Port::new(port.host_port), port.protocol.number())
 }
 
-fn backend(bridge: &Bridge, attachment: &Attachment, port: &PublishedPort) -> Backend {
-    Backend {
-        addr: attachment.address.into(),
-        gateway: bridge.pool.gateway.into(),
+/// None when the endpoint has no address that the host's leads to, which a port is not published without.
+fn backend(bridge: &Bridge, attachment: &Attachment, port: &PublishedPort) -> Option<Backend> {
+    let address = attachment.behind(port.host_address)?;
+    Some(Backend {
+        addr: address.into(),
+        gateway: bridge.pool_like(address)?.gateway.into(),
         ifindex: 0,
         port: Port::new(port.container_port),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
-        pad: [0; 2],
-    }
+        flags: flags(port),
+    })
+}
+
+fn flags(port: &PublishedPort) -> u16 {
+    let flag = |set: bool, flag: u16| if set { flag } else { 0 };
+    flag(!port.sources.is_everybody(), port_flags::FILTERED)
+        | flag(port.host_address.is_unspecified(), port_flags::EVERY_ADDRESS)
 }
 
 fn pair(bridge: &Bridge, endpoint: &Endpoint, attachment: &Attachment) -> Veth {
@@ -308,8 +453,11 @@ fn pair(bridge: &Bridge, endpoint: &Endpoint, attachment: &Attachment) -> Veth {
         netns: endpoint.netns.clone(),
         ifname: attachment.ifname.clone(),
         mac: attachment.mac,
-        address: Ipv4Net::new_assert(attachment.address, bridge.pool.subnet.prefix_len()),
-        gateway: (!bridge.internal).then_some(bridge.pool.gateway),
+        addresses: attachment
+            .addresses()
+            .filter_map(|address| Some(bridge.pool_like(address)?.net_of(address)))
+            .collect(),
+        gateways: bridge.pools().filter(|_| !bridge.internal).map(|pool| pool.gateway).collect(),
     };
     Veth {
         alias: veth_alias(attachment),
@@ -323,6 +471,9 @@ fn pair(bridge: &Bridge, endpoint: &Endpoint, attachment: &Attachment) -> Veth {
 /// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the
 /// address too.
 fn host_mac(attachment: &Attachment) -> Mac {
-    let [a, b, c, d] = attachment.address.octets();
+    let [.., a, b, c, d] = match (attachment.addr4, attachment.addr6) {
+        (Some(address), _) => address.to_ipv6_mapped().octets(),
+        (None, address) => address.map_or([0; 16], |address| address.octets()),
+    };
     Mac([0x06, 0x42, a, b, c, d])
 }

@@ -1,12 +1,14 @@
 //! What can go wrong, in words for the operator: what failed, why, and what to do about it.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+
+use ipnet::IpNet;
 
 use crate::model::PublishedPort;
 use crate::names::Unresolved;
-use crate::{datapath, host, ipam, netlink, plan, publish, service, store};
+use crate::{datapath, host, ipam, netlink, output, plan, publish, service, store};
 
 /// Why a command did not do what it was asked for. The host and the database are as they were before, unless
 /// the message says otherwise.
@@ -60,25 +62,29 @@ pub enum Error {
         why: publish::Unsupported,
     },
     /// A host port that one of our endpoints has.
-    #[error("Bind for {address}:{port} failed: port is already allocated by {by} ({held})")]
+    #[error("Bind for {asked} failed: port is already allocated by {by} ({held})")]
     PortTaken {
-        /// The address asked for.
-        address: Ipv4Addr,
-        /// The port asked for.
-        port: u16,
+        /// The address and port asked for.
+        asked: SocketAddr,
         /// Who has it: `endpoint NAME`.
         by: String,
         /// What it has published, as `port` prints it.
         held: String,
     },
     /// All ports that were allowed are taken.
-    #[error("no free port for {spec} on {address}")]
+    #[error("no free port for {spec} on {addresses}")]
     NoPort {
         /// As it was given.
         spec: String,
-        /// The address asked for.
-        address: Ipv4Addr,
+        /// The addresses asked for.
+        addresses: String,
     },
+    /// A prefix that is not in the deny list.
+    #[error("no such prefix in the deny list: {0}")]
+    NotDenied(IpNet),
+    /// Everybody of a family.
+    #[error("{0} is everybody: all that comes in would be refused, also answers to this host's own packets")]
+    DenyEverybody(IpNet),
     /// The datapath is not there.
     #[error("netdp is not up on this host: run netdp up")]
     NotUp,
@@ -108,6 +114,72 @@ pub enum Error {
         value: String,
         /// What it takes.
         accepted: &'static str,
+    },
+    /// A source for what is masqueraded that is not the host's.
+    #[error("snat-ip {address} is no address of this host that the outside knows; it has {there}")]
+    SnatIp {
+        /// As it was given.
+        address: IpAddr,
+        /// Those that could be.
+        there: String,
+    },
+    /// A default of the host that is not there.
+    #[error("there is no default {name:?}: there are {known}")]
+    UnknownDefault {
+        /// As it was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A timer that is not there.
+    #[error("there is no timer {name:?}: there are {known}")]
+    UnknownTimer {
+        /// As it was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// A limit that is not there.
+    #[error("there is no limit {name:?}: there are {known}")]
+    UnknownLimit {
+        /// As it was given.
+        name: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// What no limit can be set to.
+    #[error("limit {name} cannot be {value:?}: it takes {least} to {most}")]
+    LimitRange {
+        /// The limit.
+        name: String,
+        /// As it was given.
+        value: String,
+        /// The least.
+        least: u32,
+        /// The most.
+        most: u32,
+    },
+    /// What no timer can be set to.
+    #[error("timer {name} cannot be {value:?}: it takes {}", crate::command::timer_range())]
+    TimerRange {
+        /// The timer.
+        name: String,
+        /// As it was given.
+        value: String,
+    },
+    /// Less than an RFC asks for.
+    #[error(
+        "timer {name} cannot be {seconds} s: {source_of_floor} asks for at least {floor} s; --unsafe sets it nevertheless"
+    )]
+    TimerFloor {
+        /// The timer.
+        name: String,
+        /// What was asked for.
+        seconds: u32,
+        /// What is asked of us.
+        floor: u32,
+        /// By whom.
+        source_of_floor: &'static str,
     },
     /// A name that is taken.
     #[error("{kind} with name {name} already exists")]
@@ -171,6 +243,27 @@ pub enum Error {
         /// `host` or `null`.
         driver: &'static str,
     },
+    /// An address of a family that the network does not have.
+    #[error("network {network} has no {family} addresses, so that {asked} cannot be had")]
+    NoFamily {
+        /// The network.
+        network: String,
+        /// The address asked for.
+        asked: IpAddr,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
+    /// Addresses of a family that is not asked for.
+    #[error("{what} is of IPv{family}, which the network is not to have")]
+    FamilyOff {
+        /// The option and its value.
+        what: String,
+        /// `4` or `6`.
+        family: u8,
+    },
+    /// No family at all.
+    #[error("a network needs IPv4 addresses, IPv6 addresses or both")]
+    NoFamilies,
     /// Nothing leads into an internal network.
     #[error("cannot publish ports in network {0}: it is internal")]
     InternalPublish(String),
@@ -253,13 +346,34 @@ impl Error {
             ),
             Self::NoPort { .. } => Some("widen the range, or detach endpoints that publish there"),
             Self::Unprivileged(_) => Some("run netdp as root"),
+            Self::Datapath(datapath::Error::Program { refusal: datapath::Refusal::Denied, .. }) => {
+                Some("run netdp as root")
+            }
+            Self::Datapath(datapath::Error::Program { .. }) => Some(
+                "netdp check shows what this kernel offers and lacks; NETDP_LOG=debug shows the verifier's log",
+            ),
             Self::Datapath(_) if self.is_lack() => Some("run netdp as root"),
             Self::Lacks(_) => Some("netdp check shows all that this host offers and lacks"),
+            Self::Datapath(datapath::Error::Schema { .. }) => Some(
+                "nothing was changed: go on with that version, or run netdp down, which ends all connections, and then \
+                 netdp up",
+            ),
             Self::NameTaken { .. } => Some("choose another name, or remove the old one first"),
             Self::OtherNetns { .. } => Some("choose another --name, or netdp detach the old one first"),
+            Self::NoFamily { .. } => {
+                Some("create a network with --ipv4 and --ipv6, or leave the address out")
+            }
+            Self::SnatIp { .. } => {
+                Some("give the address to an interface first, or leave out -o snat-ip: the route chooses")
+            }
+            Self::FamilyOff { family: 6, .. } => Some("add --ipv6"),
+            Self::FamilyOff { .. } => Some("leave out --ipv4=false"),
+            Self::NoFamilies => Some("add --ipv6, or leave out --ipv4=false"),
             Self::OtherName(_) => Some("use that name, or netdp detach it first"),
             Self::AttachedOtherwise { .. } => Some("netdp detach it from the network first"),
             Self::NetworkInUse { .. } => Some("netdp detach them first, or remove with -f"),
+            Self::NotDenied(_) => Some("see netdp deny ls"),
+            Self::DenyEverybody(_) => Some("say --force if that is what you want"),
             Self::NetnsGone(_) => {
                 Some("netdp detach the endpoint, or attach it again with its new namespace")
             }
@@ -283,9 +397,8 @@ impl Error {
             Self::Store(error) => error.is_denied(),
             Self::Netlink(error) => error.is_denied(),
             Self::Bpffs(error) => error.is_denied(),
-            Self::Io { source, .. }
-            | Self::Datapath(datapath::Error::Pin { source, .. })
-            | Self::Lock(host::lock::Error::File { cause: source, .. }) => {
+            Self::Datapath(error) => error.is_lack(),
+            Self::Io { source, .. } | Self::Lock(host::lock::Error::File { cause: source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }
             _ => false,
@@ -298,9 +411,9 @@ impl Error {
     }
 
     /// A port that one of our endpoints has published.
-    pub fn port_taken(address: Ipv4Addr, port: u16, by: String, held: &PublishedPort) -> Self {
-        let held =
-            format!("{}/{} -> {}:{}", held.container_port, held.protocol, held.host_address, held.host_port);
-        Self::PortTaken { address, port, by, held }
+    pub fn port_taken(asked: SocketAddr, by: String, held: &PublishedPort) -> Self {
+        let sources = output::sources(held);
+        let held = format!("{}/{} -> {}{sources}", held.container_port, held.protocol, held.host_side());
+        Self::PortTaken { asked, by, held }
     }
 }

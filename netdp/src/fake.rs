@@ -1,12 +1,11 @@
 //! A world in memory that fails when it is told to, for the tests of `plan` and `reconcile`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::Error;
-use crate::datapath::{Entry, Hook};
+use crate::datapath::{Entry, Hook, XdpMode};
 use crate::desired::{BridgeLink, Inside, RowKey, Veth};
 use crate::model::Host;
 use crate::plan::{Device, LinkFacts, Observed, Step};
@@ -18,13 +17,15 @@ pub(crate) struct State {
     pub(crate) loaded: bool,
     pub(crate) links: BTreeMap<String, LinkFacts>,
     pub(crate) insides: BTreeMap<String, Inside>,
-    pub(crate) addresses: BTreeSet<(u32, Ipv4Net)>,
+    pub(crate) addresses: BTreeSet<(u32, IpNet)>,
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) remembered: BTreeMap<String, String>,
     pub(crate) hooks: BTreeSet<(Hook, u32)>,
+    pub(crate) prefilters: BTreeMap<u32, XdpMode>,
     pub(crate) entries: BTreeMap<RowKey, Entry>,
     pub(crate) binds: bool,
-    pub(crate) ended: BTreeSet<Ipv4Addr>,
+    /// One flow of each: the veth and the address that it leads to.
+    pub(crate) flows: BTreeSet<(u32, netdp_common::Addr)>,
 }
 
 /// The world.
@@ -36,6 +37,8 @@ pub(crate) struct Fake {
     pub(crate) fail_at: Option<usize>,
     /// From the failing step on everything fails, as it does for a process that is killed.
     pub(crate) crash: bool,
+    /// A command was killed before.
+    pub(crate) cut_short: bool,
     /// Steps taken so far, those of an undoing too.
     pub(crate) taken: usize,
     next_index: u32,
@@ -53,6 +56,19 @@ impl Fake {
             fake.state.sysctls.insert(path, "0".to_owned());
         }
         fake
+    }
+
+    /// Begins a flow to every container that can be reached.
+    pub(crate) fn begin_flows(&mut self) {
+        self.state.flows = self.reachable();
+    }
+
+    fn reachable(&self) -> BTreeSet<(u32, netdp_common::Addr)> {
+        let row = |entry: &Entry| match entry {
+            Entry::Endpoint(key, endpoint) => Some((endpoint.ifindex, key.addr)),
+            _ => None,
+        };
+        self.state.entries.values().filter_map(row).collect()
     }
 
     pub(crate) fn add_foreign(&mut self, name: &str) {
@@ -99,6 +115,7 @@ impl Fake {
     fn unload(&mut self) {
         self.state.loaded = false;
         self.state.hooks.clear();
+        self.state.prefilters.clear();
         self.state.entries.clear();
         self.state.binds = false;
     }
@@ -153,8 +170,16 @@ impl Fake {
             }
             Step::ReserveBinds => self.state.binds = true,
             Step::ReleaseBinds => self.state.binds = false,
-            Step::EndFlows { addresses } => self.state.ended.extend(addresses),
-            Step::AttachHook { .. } | Step::DetachHook { .. } | Step::Put(_) | Step::Delete(_) => {
+            Step::EndFlows => {
+                let live = self.reachable();
+                self.state.flows.retain(|flow| live.contains(flow));
+            }
+            Step::AttachHook { .. }
+            | Step::DetachHook { .. }
+            | Step::AttachPrefilter { .. }
+            | Step::DetachPrefilter { .. }
+            | Step::Put(_)
+            | Step::Delete(_) => {
                 self.take_in_datapath(step)?;
             }
             _ => self.take_on_links(step)?,
@@ -171,6 +196,14 @@ impl Fake {
             Step::DetachHook { hook, link } => {
                 let key = self.hook(*hook, link)?;
                 self.state.hooks.remove(&key);
+            }
+            Step::AttachPrefilter { link, choice } => {
+                let number = self.link(link)?.index;
+                self.state.prefilters.insert(number, choice.modes(None)[0]);
+            }
+            Step::DetachPrefilter { link } => {
+                let (_, number) = self.hook(Hook::FromUplink, link)?;
+                self.state.prefilters.remove(&number);
             }
             Step::Put(row) => {
                 let entry = self.entry(row)?;
@@ -232,8 +265,10 @@ impl World for Fake {
             addresses: state.addresses,
             sysctls: state.sysctls,
             hooks: state.hooks,
+            prefilters: state.prefilters,
             entries: state.entries,
             binds: state.binds,
+            cut_short: self.cut_short,
             whole: true,
             host: self.host.clone(),
         };
@@ -248,6 +283,7 @@ impl World for Fake {
         let keys: BTreeSet<RowKey> =
             desired.rows.iter().filter_map(|row| row.entry(number)).map(|entry| RowKey::of(&entry)).collect();
         observed.entries.retain(|key, _| keys.contains(key));
+        observed.prefilters.clear();
         observed.whole = false;
         observed.host = Host::default();
         Ok(observed)

@@ -11,10 +11,12 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use netdp_common::Limit;
+
 use crate::Error;
 use crate::desired::{Desired, veth_alias};
 use crate::host::lock;
-use crate::model::{Attachment, Endpoint, Network};
+use crate::model::{Attachment, Endpoint, Network, Prefilter};
 use crate::names;
 use crate::plan::{Observed, plan, removal};
 use crate::reconcile::{self, Applied};
@@ -49,10 +51,16 @@ impl Place {
     /// Forgets what belongs to a datapath that is no more. The lock files stay: whoever waits for one holds
     /// it open.
     pub fn forget(&self) {
-        for file in [self.uplinks_file(), self.mark_file()] {
+        for file in [self.uplinks_file(), prefilter_file(&self.run_dir), self.mark_file()] {
             // What was never written need not be removed.
             let _ = fs::remove_file(file);
         }
+    }
+
+    /// Remembers where the prefilter is to run.
+    pub fn remember_prefilter(&self, choice: Prefilter) -> Result<(), Error> {
+        let written = fs::write(prefilter_file(&self.run_dir), choice.name());
+        written.map_err(Error::io("write the choice of the prefilter"))
     }
 
     fn uplinks_file(&self) -> PathBuf {
@@ -98,7 +106,8 @@ impl Session {
         let guard = lock::change(&place.run_dir).await?;
         let store = Store::open(&place.state_dir)?;
         let mut kernel = Kernel::here(&place.run_dir, uplinks)?;
-        kernel.adopt(place.unfinished()?.unwrap_or_default());
+        kernel.adopt(place.unfinished()?);
+        kernel.set_flows(store.limit(Limit::Table)?);
         Ok(Self { place: place.clone(), store, kernel, _guard: guard })
     }
 
@@ -148,8 +157,17 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
     let observed = world.observe(Scope::Everything).await?;
     let mut desired = Desired::default();
     desired.add_host(&observed.host);
+    for (state, seconds) in store.timers()? {
+        desired.add_timer(state, seconds);
+    }
+    for (limit, value) in store.limits()? {
+        desired.add_limit(limit, value);
+    }
     for network in &networks {
         desired.add_network(network);
+    }
+    for denied in store.denied()? {
+        desired.add_denied(denied.prefix);
     }
     let mut missing = Vec::new();
     for endpoint in &endpoints {
@@ -234,6 +252,17 @@ pub fn parts<'a>(endpoint: &'a Endpoint, networks: &'a [Network]) -> Vec<Part<'a
         Some(Part { network, endpoint, attachment })
     };
     endpoint.attachments.iter().filter_map(part).collect()
+}
+
+/// Where the prefilter is to run, by the last `up`.
+pub fn remembered_prefilter(run_dir: &Path) -> Prefilter {
+    // Without the file, or with one that says nothing, it is what `up` chooses when it is not told.
+    let text = fs::read_to_string(prefilter_file(run_dir)).unwrap_or_default();
+    text.parse().unwrap_or_default()
+}
+
+fn prefilter_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("prefilter")
 }
 
 /// What reading commands read; without a database there is nothing to read.

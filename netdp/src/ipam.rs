@@ -1,36 +1,37 @@
 //! Which addresses a network has and which of them the next endpoint gets. Pure: what is taken comes in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv6Net};
 
 use crate::host::pools;
 use crate::model::Pool;
 
-/// The longest prefix with room for a gateway and an endpoint.
-const LONGEST_PREFIX: u8 = 30;
-/// The shortest prefix that is taken: a whole class A.
-const SHORTEST_PREFIX: u8 = 8;
+/// Prefixes that an IPv4 subnet may have: from a whole class A to room for a gateway and an endpoint.
+const PREFIXES4: RangeInclusive<u8> = 8..=30;
+/// Prefixes that an IPv6 subnet may have, as far as it has room for a gateway and an endpoint.
+const PREFIXES6: RangeInclusive<u8> = 16..=126;
 
-/// What an operator asks for; what is missing is chosen.
+/// What an operator asks for in one family; what is missing is chosen.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Request {
     /// `--subnet`
-    pub subnet: Option<Ipv4Net>,
+    pub subnet: Option<IpNet>,
     /// `--gateway`
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// `--ip-range`
-    pub range: Option<Ipv4Net>,
+    pub range: Option<IpNet>,
     /// `--aux-address`
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    pub reserved: BTreeMap<String, IpAddr>,
 }
 
 /// Addresses that somebody else has already.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Taken {
     /// The addresses.
-    pub net: Ipv4Net,
+    pub net: IpNet,
     /// Who has them, in words: `network web`, `a route of this host`.
     pub by: String,
 }
@@ -42,23 +43,23 @@ pub enum Error {
     #[error("invalid subnet {given}: it has host bits set; the subnet is {meant}")]
     HostBits {
         /// As it was given.
-        given: Ipv4Net,
+        given: IpNet,
         /// With the host bits cleared.
-        meant: Ipv4Net,
+        meant: IpNet,
     },
     /// The subnet is too large or too small.
-    #[error("invalid subnet {0}: a prefix is /8 to /30 long")]
-    Prefix(Ipv4Net),
+    #[error("invalid subnet {0}: a prefix is /{first} to /{last} long", first = prefixes(.0).start(), last = prefixes(.0).end())]
+    Prefix(IpNet),
     /// The subnet is of a range that no host may have.
-    #[error("invalid subnet {0}: loopback, multicast and reserved addresses are no endpoint's")]
-    Unusable(Ipv4Net),
+    #[error("invalid subnet {0}: loopback, link-local, multicast and reserved addresses are no endpoint's")]
+    Unusable(IpNet),
     /// Somebody else has some of these addresses.
     #[error("subnet {subnet} overlaps {net} of {by}")]
     Overlap {
         /// What was asked for.
-        subnet: Ipv4Net,
+        subnet: IpNet,
         /// What it overlaps.
-        net: Ipv4Net,
+        net: IpNet,
         /// Whose that is.
         by: String,
     },
@@ -73,7 +74,7 @@ pub enum Error {
         /// The address or range.
         value: String,
         /// The subnet.
-        subnet: Ipv4Net,
+        subnet: IpNet,
     },
     /// The network's own address or its broadcast address.
     #[error("{what} {address} is the network or broadcast address of {subnet}")]
@@ -81,19 +82,22 @@ pub enum Error {
         /// What it is: `gateway`, `address`.
         what: &'static str,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The subnet.
-        subnet: Ipv4Net,
+        subnet: IpNet,
     },
     /// The address belongs to someone.
     #[error("address {0} is already in use")]
-    InUse(Ipv4Addr),
+    InUse(IpAddr),
     /// All addresses are given out.
     #[error("no free address left in {0}")]
-    Exhausted(Ipv4Net),
+    Exhausted(IpNet),
     /// None of the pools that subnets are chosen from is free.
     #[error(transparent)]
     NoPool(#[from] pools::Exhausted),
+    /// All subnets of the host's own IPv6 prefix overlap with something.
+    #[error(transparent)]
+    NoUla(#[from] pools::UlaExhausted),
 }
 
 impl Error {
@@ -106,23 +110,33 @@ impl Error {
             Self::Exhausted(_) => {
                 Some("detach an endpoint of the network, or create a network with a larger --subnet")
             }
-            Self::InUse(_) => Some("choose another --ip, or leave it out to get the lowest free one"),
+            Self::InUse(_) => Some("choose another address, or leave it out to get the lowest free one"),
             Self::HostBits { .. }
             | Self::Prefix(_)
             | Self::Unusable(_)
             | Self::NoSubnet(_)
             | Self::NoPool(_)
+            | Self::NoUla(_)
             | Self::Outside { .. }
             | Self::NotAHost { .. } => None,
         }
     }
 }
 
-/// The pool of a new network.
-pub fn choose(request: &Request, taken: &[Taken]) -> Result<Pool, Error> {
+/// Where the subnet of a network comes from that was given none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Default {
+    /// Docker's IPv4 pools.
+    Docker,
+    /// The host's own IPv6 prefix (RFC 4193).
+    Ula(Ipv6Net),
+}
+
+/// The pool of a new network in one family.
+pub fn choose(request: &Request, default: Default, taken: &[Taken]) -> Result<Pool, Error> {
     let subnet = match request.subnet {
         Some(subnet) => checked(subnet, taken)?,
-        None => free_subnet(request, taken)?,
+        None => free_subnet(request, default, taken)?,
     };
     let gateway = match request.gateway {
         Some(gateway) => host_of(subnet, "gateway", gateway)?,
@@ -139,29 +153,39 @@ pub fn choose(request: &Request, taken: &[Taken]) -> Result<Pool, Error> {
     Ok(Pool { subnet, gateway, range: request.range, reserved: request.reserved.clone() })
 }
 
-fn checked(subnet: Ipv4Net, taken: &[Taken]) -> Result<Ipv4Net, Error> {
+fn prefixes(subnet: &IpNet) -> RangeInclusive<u8> {
+    match subnet {
+        IpNet::V4(_) => PREFIXES4,
+        IpNet::V6(_) => PREFIXES6,
+    }
+}
+
+fn checked(subnet: IpNet, taken: &[Taken]) -> Result<IpNet, Error> {
     if subnet != subnet.trunc() {
         return Err(Error::HostBits { given: subnet, meant: subnet.trunc() });
     }
-    if !(SHORTEST_PREFIX..=LONGEST_PREFIX).contains(&subnet.prefix_len()) {
+    if !prefixes(&subnet).contains(&subnet.prefix_len()) {
         return Err(Error::Prefix(subnet));
     }
-    let first = subnet.network().octets()[0];
-    if first == 0 || first == 127 || first >= 224 {
+    if is_unusable(subnet.network()) {
         return Err(Error::Unusable(subnet));
     }
-    match overlapping(subnet, taken) {
+    match taken.iter().find(|other| pools::overlap(&subnet, &other.net)) {
         Some(other) => Err(Error::Overlap { subnet, net: other.net, by: other.by.clone() }),
         None => Ok(subnet),
     }
 }
 
-fn overlapping(subnet: Ipv4Net, taken: &[Taken]) -> Option<&Taken> {
-    taken.iter().find(|other| pools::overlap(&subnet, &other.net))
+fn is_unusable(first: IpAddr) -> bool {
+    match first {
+        IpAddr::V4(first) => matches!(first.octets()[0], 0 | 127 | 224..),
+        // `::/8` has the loopback address and those that stand for IPv4 (RFC 4291, 2.5).
+        IpAddr::V6(first) => first.octets()[0] == 0 || first.is_multicast() || first.is_unicast_link_local(),
+    }
 }
 
-/// The first of Docker's pools that is free.
-fn free_subnet(request: &Request, taken: &[Taken]) -> Result<Ipv4Net, Error> {
+/// The first subnet of the default that is free.
+fn free_subnet(request: &Request, default: Default, taken: &[Taken]) -> Result<IpNet, Error> {
     if request.gateway.is_some() {
         return Err(Error::NoSubnet("--gateway"));
     }
@@ -171,43 +195,61 @@ fn free_subnet(request: &Request, taken: &[Taken]) -> Result<Ipv4Net, Error> {
     if !request.reserved.is_empty() {
         return Err(Error::NoSubnet("--aux-address"));
     }
-    let nets: Vec<IpNet> = taken.iter().map(|other| other.net.into()).collect();
-    Ok(pools::choose(&nets)?)
+    let nets: Vec<IpNet> = taken.iter().map(|other| other.net).collect();
+    match default {
+        Default::Docker => Ok(pools::choose(&nets)?.into()),
+        Default::Ula(prefix) => Ok(pools::choose_in(prefix, &nets)?.into()),
+    }
 }
 
-fn first_host(subnet: Ipv4Net, reserved: &BTreeMap<String, Ipv4Addr>) -> Result<Ipv4Addr, Error> {
-    let free = |address: &Ipv4Addr| reserved.values().all(|other| other != address);
-    subnet.hosts().find(free).ok_or(Error::Exhausted(subnet))
+fn first_host(subnet: IpNet, reserved: &BTreeMap<String, IpAddr>) -> Result<IpAddr, Error> {
+    let free = |address: &IpAddr| {
+        host_of(subnet, "gateway", *address).is_ok() && reserved.values().all(|other| other != address)
+    };
+    addresses_of(subnet).find(free).ok_or(Error::Exhausted(subnet))
 }
 
-fn host_of(subnet: Ipv4Net, what: &'static str, address: Ipv4Addr) -> Result<Ipv4Addr, Error> {
+fn host_of(subnet: IpNet, what: &'static str, address: IpAddr) -> Result<IpAddr, Error> {
     if !subnet.contains(&address) {
         return Err(Error::Outside { what, value: address.to_string(), subnet });
     }
-    if address == subnet.network() || address == subnet.broadcast() {
+    // IPv6 has no broadcast, and its first address is every router's (RFC 4291, 2.6.1).
+    if address == subnet.network() || (address.is_ipv4() && address == subnet.broadcast()) {
         return Err(Error::NotAHost { what, address, subnet });
     }
     Ok(address)
 }
 
+/// Every address, lowest first. Not `hosts()`: the first and last address of a range inside the subnet are addresses
+/// like others.
+fn addresses_of(net: IpNet) -> Box<dyn Iterator<Item = IpAddr>> {
+    match net {
+        IpNet::V4(net) => {
+            let bits = net.network().to_bits()..=net.broadcast().to_bits();
+            Box::new(bits.map(|bits| Ipv4Addr::from_bits(bits).into()))
+        }
+        IpNet::V6(net) => {
+            let bits = net.network().to_bits()..=net.broadcast().to_bits();
+            Box::new(bits.map(|bits| Ipv6Addr::from_bits(bits).into()))
+        }
+    }
+}
+
 /// The address that was asked for, when it can be had.
-pub fn claim(pool: &Pool, address: Ipv4Addr, used: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+pub fn claim(pool: &Pool, address: IpAddr, used: &BTreeSet<IpAddr>) -> Result<IpAddr, Error> {
     host_of(pool.subnet, "address", address)?;
     if is_free(pool, address, used) { Ok(address) } else { Err(Error::InUse(address)) }
 }
 
 /// The lowest free address.
-pub fn next_free(pool: &Pool, used: &BTreeSet<Ipv4Addr>) -> Result<Ipv4Addr, Error> {
+pub fn next_free(pool: &Pool, used: &BTreeSet<IpAddr>) -> Result<IpAddr, Error> {
     let whole = pool.range.unwrap_or(pool.subnet);
-    // Not `hosts()`: the first and last address of a range inside the subnet are addresses like others.
-    let (first, last) = (whole.network().to_bits(), whole.broadcast().to_bits());
-    (first..=last)
-        .map(Ipv4Addr::from_bits)
+    addresses_of(whole)
         .find(|address| host_of(pool.subnet, "address", *address).is_ok() && is_free(pool, *address, used))
         .ok_or(Error::Exhausted(whole))
 }
 
-fn is_free(pool: &Pool, address: Ipv4Addr, used: &BTreeSet<Ipv4Addr>) -> bool {
+fn is_free(pool: &Pool, address: IpAddr, used: &BTreeSet<IpAddr>) -> bool {
     address != pool.gateway
         && !used.contains(&address)
         && pool.reserved.values().all(|reserved| *reserved != address)
@@ -217,12 +259,16 @@ fn is_free(pool: &Pool, address: Ipv4Addr, used: &BTreeSet<Ipv4Addr>) -> bool {
 mod tests {
     use super::*;
 
-    fn net(text: &str) -> Ipv4Net {
+    fn net(text: &str) -> IpNet {
         text.parse().unwrap()
     }
 
-    fn ip(text: &str) -> Ipv4Addr {
+    fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
+    }
+
+    fn choose(request: &Request, taken: &[Taken]) -> Result<Pool, Error> {
+        super::choose(request, Default::Docker, taken)
     }
 
     fn asked(subnet: &str) -> Request {
@@ -296,5 +342,40 @@ mod tests {
         assert_eq!(claim(&pool, ip("10.1.0.99"), &BTreeSet::new()), Ok(ip("10.1.0.99")));
         assert!(claim(&pool, ip("10.1.1.1"), &BTreeSet::new()).is_err());
         assert_eq!(claim(&pool, ip("10.1.0.1"), &BTreeSet::new()), Err(Error::InUse(ip("10.1.0.1"))));
+    }
+
+    #[test]
+    fn ipv6_takes_the_first_free_subnet_of_the_hosts_own_prefix() {
+        let default = Default::Ula("fd12:3456:789a::/48".parse().unwrap());
+        let choose = |taken: &[Taken]| super::choose(&Request::default(), default, taken).unwrap();
+        let first = choose(&[]);
+        assert_eq!((first.subnet, first.gateway), (net("fd12:3456:789a::/64"), ip("fd12:3456:789a::1")));
+        assert_eq!(next_free(&first, &BTreeSet::new()), Ok(ip("fd12:3456:789a::2")));
+        assert_eq!(choose(&[route("fd12:3456:789a::/63")]).subnet, net("fd12:3456:789a:2::/64"));
+        assert_eq!(choose(&[route("10.0.0.0/8"), route("fd00::/48")]).subnet, first.subnet);
+        let all = super::choose(&Request::default(), default, &[route("fd12::/16")]);
+        assert!(matches!(all, Err(Error::NoUla(_))), "{all:?}");
+    }
+
+    #[test]
+    fn an_ipv6_subnet_that_cannot_be_is_refused() {
+        assert!(matches!(choose(&asked("fd00::1/64"), &[]), Err(Error::HostBits { .. })));
+        assert_eq!(
+            choose(&asked("fd00::/127"), &[]).unwrap_err().to_string(),
+            "invalid subnet fd00::/127: a prefix is /16 to /126 long"
+        );
+        for unusable in ["::/64", "fe80::/64", "ff02::/64", "::ffff:0:0/100"] {
+            assert!(matches!(choose(&asked(unusable), &[]), Err(Error::Unusable(_))), "{unusable}");
+        }
+        let clash = choose(&asked("2001:db8::/32"), &[route("2001:db8:1::/64")]);
+        assert!(matches!(clash, Err(Error::Overlap { .. })));
+    }
+
+    #[test]
+    fn the_last_ipv6_address_is_a_hosts_and_the_first_is_not() {
+        let pool = choose(&asked("fd00::/126"), &[]).unwrap();
+        assert_eq!(claim(&pool, ip("fd00::3"), &BTreeSet::new()), Ok(ip("fd00::3")));
+        assert!(matches!(claim(&pool, ip("fd00::"), &BTreeSet::new()), Err(Error::NotAHost { .. })));
+        assert!(matches!(claim(&pool, ip("10.0.0.1"), &BTreeSet::new()), Err(Error::Outside { .. })));
     }
 }

@@ -19,6 +19,7 @@
 pub mod cli;
 pub mod command;
 pub mod datapath;
+pub mod deny;
 pub mod desired;
 pub mod error;
 pub mod host;
@@ -32,6 +33,7 @@ pub mod plan;
 pub mod publish;
 pub mod reconcile;
 pub mod service;
+pub mod sources;
 pub mod store;
 pub mod world;
 

@@ -6,14 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::datapath::XdpMode;
 use crate::names::{Id, Name};
+use crate::sources::Sources;
 
 /// Name of the network that the first `up` makes.
 pub const DEFAULT_NETWORK: &str = "bridge";
@@ -42,6 +44,7 @@ pub struct Network {
 }
 
 /// The kinds of network.
+#[expect(clippy::large_enum_variant, reason = "a host has few networks, and most of them are bridges")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Driver {
     /// A bridge device with a subnet of its own.
@@ -72,35 +75,154 @@ pub struct Bridge {
     pub mac: Mac,
     /// MTU in bytes: what the operator asked for, else that of the first uplink when the network was created.
     pub mtu: u32,
-    /// Its addresses.
-    pub pool: Pool,
+    /// Its IPv4 addresses, if it has any.
+    #[serde(alias = "pool")]
+    pub pool4: Option<Pool>,
+    /// Its IPv6 addresses, if it has any.
+    #[serde(default)]
+    pub pool6: Option<Pool>,
     /// No way in or out but from the host itself.
     pub internal: bool,
     /// Endpoints of the network may talk to each other.
     pub icc: bool,
     /// Packets that leave get the uplink's address.
     pub masquerade: bool,
-    /// Where `-p 8080:80` listens: an address of the host, or 0.0.0.0 for all of them.
-    pub host_binding: Ipv4Addr,
+    /// The address of the host that they get instead of what the route prefers.
+    #[serde(default)]
+    pub snat4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    #[serde(default)]
+    pub snat6: Option<Ipv6Addr>,
+    /// Destinations that see the containers' own addresses.
+    #[serde(default)]
+    pub masquerade_exclude: BTreeSet<IpNet>,
+    /// Whether UDP endpoints have one outside endpoint towards everybody, or one per remote; none is as the host's
+    /// default says.
+    #[serde(default)]
+    pub udp_mapping: Option<Dependence>,
+    /// Who may send to a UDP endpoint that has an outside one: everybody, or whom it has sent to.
+    #[serde(default)]
+    pub udp_filtering: Option<Dependence>,
+    /// Where `-p 8080:80` listens: an address of the host, `::` for all of its IPv6 addresses, or 0.0.0.0 for all
+    /// addresses of the families that the endpoint has.
+    pub host_binding: IpAddr,
 }
 
-/// The addresses of a bridge network.
+/// What the mapping or the filter of UDP depends on (RFC 4787, 4.1 and 5).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dependence {
+    /// On the inside endpoint alone.
+    EndpointIndependent,
+    /// On the remote address and port too.
+    AddressAndPortDependent,
+}
+
+impl Dependence {
+    /// Every choice.
+    const ALL: [Self; 2] = [Self::EndpointIndependent, Self::AddressAndPortDependent];
+
+    /// The name that users give, by RFC 4787, 4.1 and 5.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EndpointIndependent => "endpoint-independent",
+            Self::AddressAndPortDependent => "address-and-port-dependent",
+        }
+    }
+
+    /// The choice of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|choice| choice.name() == name)
+    }
+}
+
+/// What the host has for networks that do not say it themselves.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Defaults {
+    /// [`Bridge::udp_mapping`].
+    pub udp_mapping: Option<Dependence>,
+    /// [`Bridge::udp_filtering`].
+    pub udp_filtering: Option<Dependence>,
+}
+
+impl Defaults {
+    /// Their names, which are those of the options of a network.
+    pub const NAMES: [&str; 2] = ["udp-mapping", "udp-filtering"];
+
+    /// Takes over one that is set; a name or value that this version does not know has no effect.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match name {
+            "udp-mapping" => self.udp_mapping = Dependence::named(value),
+            "udp-filtering" => self.udp_filtering = Dependence::named(value),
+            _ => {}
+        }
+    }
+
+    /// Name, value, and what that is when nobody has set it.
+    pub fn rows(&self) -> [(&'static str, &'static str, &'static str); 2] {
+        let [mapping, filtering] = Self::NAMES;
+        let row = |name, set: Option<Dependence>, first: Dependence| {
+            (name, set.unwrap_or(first).name(), first.name())
+        };
+        [
+            row(mapping, self.udp_mapping, Dependence::EndpointIndependent),
+            row(filtering, self.udp_filtering, Dependence::AddressAndPortDependent),
+        ]
+    }
+
+    /// Says for a network what it does not say itself.
+    pub fn complete(&self, network: &mut Network) {
+        if let Driver::Bridge(bridge) = &mut network.driver {
+            bridge.udp_mapping = bridge.udp_mapping.or(self.udp_mapping);
+            bridge.udp_filtering = bridge.udp_filtering.or(self.udp_filtering);
+        }
+    }
+}
+
+impl Bridge {
+    /// Its addresses, IPv4 first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pool4.iter().chain(&self.pool6)
+    }
+
+    /// The sources of what is masqueraded that it has itself, IPv4 first.
+    pub fn snat_ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.snat4.map(IpAddr::V4).into_iter().chain(self.snat6.map(IpAddr::V6))
+    }
+
+    /// [`Bridge::udp_mapping`], where nobody has said it.
+    pub fn maps_by_remote(&self) -> bool {
+        self.udp_mapping.unwrap_or(Dependence::EndpointIndependent) == Dependence::AddressAndPortDependent
+    }
+
+    /// [`Bridge::udp_filtering`], where nobody has said it.
+    pub fn lets_everybody_in(&self) -> bool {
+        self.udp_filtering.unwrap_or(Dependence::AddressAndPortDependent) == Dependence::EndpointIndependent
+    }
+
+    /// Its addresses of the family that an address is of.
+    pub fn pool_like(&self, address: IpAddr) -> Option<&Pool> {
+        if address.is_ipv4() { self.pool4.as_ref() } else { self.pool6.as_ref() }
+    }
+}
+
+/// The addresses of a bridge network in one family.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Pool {
     /// The subnet, host bits zero.
-    pub subnet: Ipv4Net,
+    pub subnet: IpNet,
     /// The bridge's own address.
-    pub gateway: Ipv4Addr,
+    pub gateway: IpAddr,
     /// Addresses are chosen from here when it is given.
-    pub range: Option<Ipv4Net>,
+    pub range: Option<IpNet>,
     /// Addresses that are never given out, by the name they are kept for.
-    pub reserved: BTreeMap<String, Ipv4Addr>,
+    pub reserved: BTreeMap<String, IpAddr>,
 }
 
 impl Pool {
-    /// The gateway's address with the subnet's prefix length, as the bridge carries it.
-    pub fn gateway_net(&self) -> Ipv4Net {
-        Ipv4Net::new_assert(self.gateway, self.subnet.prefix_len())
+    /// An address of the subnet with its prefix length, as an interface carries it.
+    pub fn net_of(&self, address: IpAddr) -> IpNet {
+        IpNet::new_assert(address, self.subnet.prefix_len())
     }
 }
 
@@ -116,6 +238,22 @@ impl Network {
     /// Whether `up` made it, so that nobody removes it.
     pub fn premade(&self) -> bool {
         matches!(self.driver, Driver::Host | Driver::Null) || self.name.as_str() == DEFAULT_NETWORK
+    }
+}
+
+/// The address, if it is an IPv4 one.
+pub fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The address, if it is an IPv6 one.
+pub fn v6(address: IpAddr) -> Option<Ipv6Addr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(address),
     }
 }
 
@@ -152,8 +290,10 @@ pub struct Attachment {
     pub id: Id,
     /// Number of the network.
     pub network: u32,
-    /// Its address in the network's subnet.
-    pub address: Ipv4Addr,
+    /// Its address in the network's IPv4 subnet.
+    pub addr4: Option<Ipv4Addr>,
+    /// Its address in the network's IPv6 subnet.
+    pub addr6: Option<Ipv6Addr>,
     /// MAC of the interface inside.
     pub mac: Mac,
     /// Name of the interface inside.
@@ -167,19 +307,41 @@ impl Attachment {
     pub fn veth(&self) -> String {
         format!("nd{}", self.id.short(10))
     }
+
+    /// Its addresses, IPv4 first.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addr4.map(IpAddr::V4).into_iter().chain(self.addr6.map(IpAddr::V6))
+    }
+
+    /// Its address that a port of the host leads to: one of the family of the host's address, and for an IPv6 address
+    /// of the host the IPv4 one when the endpoint has no other.
+    pub fn behind(&self, host_address: IpAddr) -> Option<IpAddr> {
+        let addr4 = self.addr4.map(IpAddr::V4);
+        if host_address.is_ipv4() { addr4 } else { self.addr6.map(IpAddr::V6).or(addr4) }
+    }
 }
 
 /// A port of the host that leads to a port of an endpoint.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct PublishedPort {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The address of the host, or 0.0.0.0 for all of them.
-    pub host_address: Ipv4Addr,
+    /// The address of the host, or 0.0.0.0 or `::` for all of them of that family.
+    pub host_address: IpAddr,
     /// The port on the host.
     pub host_port: u16,
     /// The port inside.
     pub container_port: u16,
+    /// Who may use it.
+    #[serde(default)]
+    pub sources: Sources,
+}
+
+impl PublishedPort {
+    /// Address and port of the host.
+    pub fn host_side(&self) -> SocketAddr {
+        SocketAddr::new(self.host_address, self.host_port)
+    }
 }
 
 /// A transport protocol that ports can be published for.
@@ -241,6 +403,16 @@ impl Mac {
         Self([0x02, 0x42, a, b, c, d])
     }
 
+    /// The address that an interface of this MAC gives itself on its link (RFC 4291, appendix A).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [vendor0, vendor1, vendor2, last @ ..] = self.0;
+        let mut octets = [0; 16];
+        octets[..2].copy_from_slice(&[0xfe, 0x80]);
+        octets[8..13].copy_from_slice(&[vendor0 ^ 2, vendor1, vendor2, 0xff, 0xfe]);
+        octets[13..].copy_from_slice(&last);
+        octets.into()
+    }
+
     /// A unicast MAC of the locally administered range from six random bytes.
     pub fn local(mut bytes: [u8; 6]) -> Self {
         bytes[0] = (bytes[0] & 0xfc) | 0x02;
@@ -298,8 +470,19 @@ pub struct Uplink {
     pub mac: Mac,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The address that masqueraded packets get; without one nothing can be masqueraded over it.
-    pub address: Option<Ipv4Addr>,
+    /// The address that masqueraded IPv4 packets get; without one none can be masqueraded over it.
+    pub addr4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub addr6: Option<Ipv6Addr>,
+}
+
+/// Whether packets leave by an interface that is neither an uplink nor netdp's own, by family.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct OtherWays {
+    /// IPv4 packets.
+    pub v4: bool,
+    /// IPv6 packets.
+    pub v6: bool,
 }
 
 /// What the host itself has.
@@ -307,8 +490,88 @@ pub struct Uplink {
 pub struct Host {
     /// The interfaces that lead out, in the order of preference.
     pub uplinks: Vec<Uplink>,
-    /// All IPv4 addresses of the host's interfaces, those of our bridges left out.
-    pub addresses: BTreeSet<Ipv4Addr>,
+    /// All addresses of the host's interfaces, those of our bridges left out.
+    pub addresses: BTreeSet<IpAddr>,
+    /// Those of them that it gives up soon.
+    pub passing: BTreeSet<IpAddr>,
+    /// Whether something that is no uplink leads on from this host too: a tunnel, or another interface.
+    pub other_ways: OtherWays,
+    /// The uplinks that are to have the prefilter, by name, and in which mode.
+    pub prefilters: BTreeMap<String, Prefilter>,
+    /// The host takes packets with its own addresses as their source from outside (`accept_local`).
+    pub accepts_local: bool,
+}
+
+/// Where the prefilter is to run.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
+pub enum Prefilter {
+    /// In the driver, else in the kernel; not on a veth, whose other end would lose its segmentation offload.
+    #[default]
+    Auto,
+    /// In the driver only, on a veth too.
+    Native,
+    /// In the kernel.
+    Generic,
+    /// Nowhere.
+    Off,
+}
+
+impl Prefilter {
+    /// Every choice.
+    const ALL: [Self; 4] = [Self::Auto, Self::Native, Self::Generic, Self::Off];
+
+    /// The name that users give.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Off => "off",
+        }
+    }
+
+    /// The modes that are tried on an interface of this kind (`IFLA_INFO_KIND`; a physical one has none), in this order.
+    ///
+    /// While one end of a veth pair has XDP, whatever the other end sends comes in single segments (`veth_xdp_set` takes
+    /// `NETIF_F_GSO_SOFTWARE` from it). Generic XDP would copy each large segment into one piece instead.
+    pub fn modes(self, kind: Option<&str>) -> &'static [XdpMode] {
+        match self {
+            Self::Auto if kind == Some("veth") => &[],
+            Self::Auto => &[XdpMode::Native, XdpMode::Generic],
+            Self::Native => &[XdpMode::Native],
+            Self::Generic => &[XdpMode::Generic],
+            Self::Off => &[],
+        }
+    }
+
+    /// Whether an attachment in this mode is what is wanted.
+    pub fn accepts(self, mode: XdpMode) -> bool {
+        self.modes(None).contains(&mode)
+    }
+}
+
+impl From<XdpMode> for Prefilter {
+    fn from(mode: XdpMode) -> Self {
+        match mode {
+            XdpMode::Native => Self::Native,
+            XdpMode::Generic => Self::Generic,
+        }
+    }
+}
+
+impl fmt::Display for Prefilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Prefilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let choice = Self::ALL.into_iter().find(|choice| choice.name() == text);
+        choice.ok_or_else(|| format!("invalid mode of the prefilter {text:?}"))
+    }
 }
 
 #[cfg(test)]
@@ -326,6 +589,14 @@ mod tests {
             assert!(bad.parse::<Mac>().is_err(), "{bad}");
         }
         assert!("+2:42:ac:11:00:02".parse::<Mac>().is_err());
+    }
+
+    #[test]
+    fn a_mac_says_the_link_local_address() {
+        let mac: Mac = "02:42:ac:11:00:02".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::42:acff:fe11:2");
+        let mac: Mac = "fe:ff:12:34:56:78".parse().unwrap();
+        assert_eq!(mac.link_local().to_string(), "fe80::fcff:12ff:fe34:5678");
     }
 
     #[test]

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 use comfy_table::presets;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Attachment, Bridge, Endpoint, Network, PublishedPort};
+use crate::model::{Attachment, Bridge, Endpoint, Network, Pool, PublishedPort};
 
 /// Digits of an id in a table.
 pub const SHORT: usize = 12;
@@ -70,9 +71,9 @@ pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
         "Created": timestamp(network.created),
         "Scope": "local",
         "Driver": network.driver.name(),
-        "EnableIPv4": true,
-        "EnableIPv6": false,
-        "IPAM": { "Driver": "default", "Options": {}, "Config": bridge.map_or_else(|| json!([]), ipam) },
+        "EnableIPv4": bridge.is_none_or(|bridge| bridge.pool4.is_some()),
+        "EnableIPv6": bridge.is_some_and(|bridge| bridge.pool6.is_some()),
+        "IPAM": { "Driver": "default", "Options": {}, "Config": bridge.map_or_else(Vec::new, ipam) },
         "Internal": bridge.is_some_and(|bridge| bridge.internal),
         "Containers": containers,
         "Options": network.options,
@@ -80,8 +81,11 @@ pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
     })
 }
 
-fn ipam(bridge: &Bridge) -> Value {
-    let pool = &bridge.pool;
+fn ipam(bridge: &Bridge) -> Vec<Map<String, Value>> {
+    bridge.pools().map(config).collect()
+}
+
+fn config(pool: &Pool) -> Map<String, Value> {
     let mut config = Map::new();
     config.insert("Subnet".to_owned(), json!(pool.subnet));
     if let Some(range) = pool.range {
@@ -91,7 +95,7 @@ fn ipam(bridge: &Bridge) -> Value {
     if !pool.reserved.is_empty() {
         config.insert("AuxiliaryAddresses".to_owned(), json!(pool.reserved));
     }
-    json!([config])
+    config
 }
 
 fn member(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Value {
@@ -99,13 +103,17 @@ fn member(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Va
         "Name": endpoint.name,
         "EndpointID": attachment.id,
         "MacAddress": attachment.mac,
-        "IPv4Address": format!("{}/{}", attachment.address, prefix_len(network)),
-        "IPv6Address": "",
+        "IPv4Address": net(network, attachment.addr4),
+        "IPv6Address": net(network, attachment.addr6),
     })
 }
 
-fn prefix_len(network: &Network) -> u8 {
-    network.bridge().map_or(32, |bridge| bridge.pool.subnet.prefix_len())
+/// An address with the length of its subnet's prefix; empty for none.
+fn net(network: &Network, address: Option<impl Into<IpAddr>>) -> String {
+    let net = address.map(Into::into).and_then(|address| {
+        network.bridge()?.pool_like(address).map(|pool| pool.net_of(address).to_string())
+    });
+    net.unwrap_or_default()
 }
 
 /// An endpoint in the form of Docker's `inspect`, with the keys that are about networks. `state` is `running`
@@ -133,24 +141,42 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
 }
 
 fn joined(network: &Network, attachment: &Attachment) -> Value {
-    let gateway = network.bridge().filter(|bridge| !bridge.internal).map(|bridge| bridge.pool.gateway);
+    let bridge = network.bridge();
+    let [pool4, pool6] = [bridge.and_then(|it| it.pool4.as_ref()), bridge.and_then(|it| it.pool6.as_ref())];
+    let gateway = |pool: Option<&Pool>| {
+        let pool = pool.filter(|_| bridge.is_some_and(|bridge| !bridge.internal));
+        text(pool.map(|pool| pool.gateway))
+    };
+    let length = |pool: Option<&Pool>| pool.map_or(0, |pool| pool.subnet.prefix_len());
     json!({
         "NetworkID": network.id,
         "EndpointID": attachment.id,
-        "Gateway": gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        "IPAddress": attachment.address,
-        "IPPrefixLen": prefix_len(network),
+        "Gateway": gateway(pool4),
+        "IPAddress": text(attachment.addr4),
+        "IPPrefixLen": length(pool4),
+        "IPv6Gateway": gateway(pool6),
+        "GlobalIPv6Address": text(attachment.addr6),
+        "GlobalIPv6PrefixLen": length(pool6),
         "MacAddress": attachment.mac,
         "InterfaceName": attachment.ifname,
         "HostInterfaceName": attachment.veth(),
     })
 }
 
-/// Published ports in Docker's form: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`.
+/// As Docker prints what is not there.
+fn text(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// Published ports in Docker's form: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`. One that is not for
+/// everybody has its sources under `From` too.
 pub fn ports(endpoint: &Endpoint) -> Value {
     let mut ports: BTreeMap<(u16, String), Vec<Value>> = BTreeMap::new();
     for port in endpoint.attachments.iter().flat_map(|attachment| &attachment.ports) {
-        let binding = json!({ "HostIp": port.host_address, "HostPort": port.host_port.to_string() });
+        let mut binding = json!({ "HostIp": port.host_address, "HostPort": port.host_port.to_string() });
+        if !port.sources.is_everybody() {
+            binding["From"] = json!(port.sources);
+        }
         ports.entry((port.container_port, port.protocol.to_string())).or_default().push(binding);
     }
     let named =
@@ -158,9 +184,18 @@ pub fn ports(endpoint: &Endpoint) -> Value {
     Value::Object(named.collect())
 }
 
-/// A published port as Docker's `ps` prints it: `0.0.0.0:8080->80/tcp`.
+/// A published port as Docker's `ps` prints it: `0.0.0.0:8080->80/tcp`, with its [`sources`] behind it.
 pub fn port(port: &PublishedPort) -> String {
-    format!("{}:{}->{}/{}", port.host_address, port.host_port, port.container_port, port.protocol)
+    format!("{}->{}/{}{}", port.host_side(), port.container_port, port.protocol, sources(port))
+}
+
+/// ` (from 10.0.0.0/8 fd00::/8)`, and nothing for a port that is for everybody.
+pub fn sources(port: &PublishedPort) -> String {
+    if port.sources.is_everybody() {
+        return String::new();
+    }
+    let list: Vec<String> = port.sources.iter().map(ToString::to_string).collect();
+    format!(" (from {})", list.join(" "))
 }
 
 #[cfg(test)]

@@ -14,13 +14,12 @@
 //! of a link of ours that somebody changed: both are nearer to what should be, whatever fails afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
-use crate::datapath::{Entry, Hook};
+use crate::datapath::{Entry, Hook, XdpMode};
 use crate::desired::{BridgeLink, Desired, Inside, Row, RowKey, Veth};
-use crate::model::{Host, Mac};
+use crate::model::{Host, Mac, Prefilter};
 
 /// One thing to do, small enough to be done or not done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -57,7 +56,7 @@ pub enum Step {
         /// The interface.
         link: String,
         /// Address and length of the prefix.
-        address: Ipv4Net,
+        address: IpNet,
     },
     /// Set an interface's MTU.
     SetMtu {
@@ -78,14 +77,14 @@ pub enum Step {
         /// What it is like.
         veth: Veth,
     },
-    /// Give the end in the container its address and route, and bring it up.
+    /// Give the end in the container its addresses and routes, and bring it up.
     ConfigureInside {
         /// The pair.
         veth: Veth,
     },
-    /// Give a container a default route again, unless it has one.
+    /// Give a container its default routes again, unless it has others.
     RestoreRoute {
-        /// The interface that it leads by.
+        /// The interface that they lead by.
         inside: Inside,
     },
     /// Make an interface a port of a bridge.
@@ -120,6 +119,19 @@ pub enum Step {
         /// The interface.
         link: Device,
     },
+    /// Attach the prefilter in one of the modes that the choice allows; an interface that takes none goes without, with
+    /// a warning.
+    AttachPrefilter {
+        /// The uplink.
+        link: String,
+        /// The choice.
+        choice: Prefilter,
+    },
+    /// Detach the prefilter.
+    DetachPrefilter {
+        /// The uplink.
+        link: Device,
+    },
     /// Write a row of a map.
     Put(Row),
     /// Delete a row of a map.
@@ -128,11 +140,8 @@ pub enum Step {
     ReserveBinds,
     /// The contrary.
     ReleaseBinds,
-    /// End all flows from or to some addresses.
-    EndFlows {
-        /// Addresses that were containers'.
-        addresses: BTreeSet<Ipv4Addr>,
-    },
+    /// End all flows that lead to what is not in the maps any more.
+    EndFlows,
 }
 
 /// An interface, by whichever of the two is known.
@@ -161,15 +170,19 @@ pub struct Observed {
     /// Interfaces by name.
     pub links: BTreeMap<String, LinkFacts>,
     /// Addresses by interface.
-    pub addresses: BTreeSet<(u32, Ipv4Net)>,
+    pub addresses: BTreeSet<(u32, IpNet)>,
     /// Settings by their path under `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
     /// Programs by hook and number of the interface.
     pub hooks: BTreeSet<(Hook, u32)>,
+    /// The prefilter by number of the uplink.
+    pub prefilters: BTreeMap<u32, XdpMode>,
     /// Rows of the maps.
     pub entries: BTreeMap<RowKey, Entry>,
     /// Published ports are kept from the host's other programs.
     pub binds: bool,
+    /// A command was killed half way. What it deleted is not there to be found, but flows to it may be.
+    pub cut_short: bool,
     /// Everything was looked at, and not only what one command is about.
     pub whole: bool,
     /// The host itself; empty unless everything was looked at.
@@ -233,6 +246,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Forei
     planner.bridges();
     planner.veths();
     planner.reach();
+    planner.end_moved_flows();
     Ok(planner.changes)
 }
 
@@ -297,6 +311,7 @@ impl<'a> Planner<'a> {
         self.delete(&stale, |entry| matches!(entry, Entry::Endpoint(..)));
         self.remove_links();
         self.remove_hooks();
+        self.remove_prefilters();
         self.delete(&stale, |entry| !matches!(entry, Entry::Port(..) | Entry::Endpoint(..)));
         self.end_flows(&stale);
         if self.observed.whole && self.observed.binds && !self.desired.binds {
@@ -357,6 +372,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    fn remove_prefilters(&mut self) {
+        let wanted: BTreeSet<u32> =
+            self.desired.prefilters.keys().filter_map(|link| self.number(link)).collect();
+        for number in self.observed.prefilters.keys().filter(|number| !wanted.contains(number)) {
+            self.push(Step::DetachPrefilter { link: Device::Numbered(*number) }, None);
+        }
+    }
+
     /// Ports before their bridges. A link goes before its program: without it, what a container still sends
     /// would meet nobody.
     fn remove_links(&mut self) {
@@ -373,20 +396,30 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// One whose link is made anew keeps its address and its flows.
+    /// After the rows, so that no packet begins them again. Those of a link that is made anew end too: they name the
+    /// number of the old one.
     fn end_flows(&mut self, stale: &[Entry]) {
-        let wanted: BTreeSet<RowKey> = self.desired.rows.iter().filter_map(endpoint_key).collect();
-        let gone = |entry: &Entry| match (entry, RowKey::of(entry)) {
-            (Entry::Endpoint(key, _), of) if !wanted.contains(&of) => Some(key.addr.ip()),
-            _ => None,
+        let leads = |entry: &Entry| matches!(entry, Entry::Port(..) | Entry::Endpoint(..) | Entry::Source(_));
+        let killed = self.observed.whole && self.observed.loaded && self.observed.cut_short;
+        let detached = !self.observed.whole && !self.going.is_empty();
+        if killed || detached || stale.iter().any(leads) {
+            self.push(Step::EndFlows, None);
+        }
+    }
+
+    /// Of ports and addresses that have got another meaning.
+    fn end_moved_flows(&mut self) {
+        let moved = |change: &Change| {
+            matches!(
+                (&change.step, &change.inverse),
+                (
+                    Step::Put(Row::Port { .. } | Row::Endpoint { .. }),
+                    Some(Step::Put(Row::Plain(Entry::Port(..) | Entry::Endpoint(..))))
+                )
+            )
         };
-        let v4 = |address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
-        let addresses: BTreeSet<Ipv4Addr> = stale.iter().filter_map(gone).filter_map(v4).collect();
-        if !addresses.is_empty() {
-            self.push(Step::EndFlows { addresses }, None);
+        if self.changes.iter().any(moved) {
+            self.push(Step::EndFlows, None);
         }
     }
 
@@ -398,14 +431,30 @@ impl<'a> Planner<'a> {
         self.put(|row| matches!(row, Row::Plain(_)));
         for (hook, link) in &self.desired.hooks {
             match hook {
-                Hook::FromUplink | Hook::ToUplink | Hook::FromHost => self.attach(*hook, link),
+                Hook::FromUplink | Hook::ToUplink | Hook::FromHost | Hook::FromFragments => {
+                    self.attach(*hook, link);
+                }
                 // With the bridge or the veth that they are on.
                 Hook::ToBridge | Hook::FromContainer => {}
             }
         }
+        for (link, choice) in &self.desired.prefilters {
+            self.prefilter(link, *choice);
+        }
         if self.desired.binds && !self.observed.binds {
             self.push(Step::ReserveBinds, Some(Step::ReleaseBinds));
         }
+    }
+
+    fn prefilter(&mut self, name: &str, choice: Prefilter) {
+        let link = name.to_owned();
+        let now = self.number(name).and_then(|number| self.observed.prefilters.get(&number).copied());
+        let inverse = match now {
+            Some(mode) if choice.accepts(mode) => return,
+            Some(mode) => Step::AttachPrefilter { link: link.clone(), choice: mode.into() },
+            None => Step::DetachPrefilter { link: Device::Named(link.clone()) },
+        };
+        self.push(Step::AttachPrefilter { link, choice }, Some(inverse));
     }
 
     fn bridges(&mut self) {
@@ -433,10 +482,11 @@ impl<'a> Planner<'a> {
                 self.push(Step::SetSysctl { path: path.clone(), value: value.clone() }, None);
             }
         }
-        let addressed =
-            facts.is_some_and(|facts| self.observed.addresses.contains(&(facts.index, bridge.address)));
-        if !addressed {
-            self.push(Step::AddAddress { link: link.clone(), address: bridge.address }, None);
+        for address in &bridge.addresses {
+            let there = |facts: &LinkFacts| self.observed.addresses.contains(&(facts.index, *address));
+            if !facts.is_some_and(there) {
+                self.push(Step::AddAddress { link: link.clone(), address: *address }, None);
+            }
         }
         if !facts.is_some_and(|facts| facts.up) {
             self.push(Step::SetUp { link }, None);
@@ -500,12 +550,5 @@ impl<'a> Planner<'a> {
             };
             self.push(Step::Put(row.clone()), Some(inverse));
         }
-    }
-}
-
-fn endpoint_key(row: &Row) -> Option<RowKey> {
-    match row {
-        Row::Endpoint { key, .. } => Some(RowKey::Endpoint(*key)),
-        Row::Link { .. } | Row::Port { .. } | Row::Plain(_) => None,
     }
 }

@@ -7,14 +7,13 @@
 //! | `1.2.3.4:8080:80`, `1.2.3.4::80`, `[::1]:8080:80` | only on that address of the host |
 //! | `9000-9002:80-82` | three ports, one to one |
 //! | `8000-8010:80` | the first free port of the range |
-//! | `published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8` | the long form |
+//! | `published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8` | the long form; `from` may be repeated |
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use ipnet::IpNet;
-
-use crate::model::Protocol;
+use crate::model::{Attachment, Protocol};
+use crate::sources::{self, Sources};
 
 /// What one `-p` asks for: one port inside, or several in a row.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -36,8 +35,8 @@ pub struct PortRequest {
     pub host_port: HostPort,
     /// The port inside.
     pub container_port: u16,
-    /// Only packets from here may use it; none is everybody.
-    pub sources: Option<IpNet>,
+    /// Who may use it.
+    pub sources: Sources,
 }
 
 /// Which port of the host is wanted.
@@ -90,9 +89,9 @@ pub enum Error {
     /// The long form lacks its one necessary key.
     #[error("target=PORT is missing")]
     NoTarget,
-    /// `from=` is no network.
-    #[error("invalid network {0:?} in from=: write it as 10.0.0.0/8")]
-    Sources(String),
+    /// What stands behind `from=`.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
 }
 
 impl FromStr for PortSpec {
@@ -111,7 +110,7 @@ struct Parts<'a> {
     address: Option<&'a str>,
     host: Option<&'a str>,
     container: Option<&'a str>,
-    sources: Option<&'a str>,
+    sources: Sources,
 }
 
 impl<'a> Parts<'a> {
@@ -128,7 +127,7 @@ impl<'a> Parts<'a> {
         if container.is_none() {
             return Err(Error::NoPort(text.to_owned()));
         }
-        Ok(Self { protocol, address, host, container, sources: None })
+        Ok(Self { protocol, address, host, container, sources: Sources::default() })
     }
 
     /// `key=value,key=value`
@@ -136,12 +135,15 @@ impl<'a> Parts<'a> {
         let mut parts = Self::default();
         for pair in text.split(',') {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if key == "from" {
+                parts.sources.add(value)?;
+                continue;
+            }
             let place = match key {
                 "published" => &mut parts.host,
                 "target" => &mut parts.container,
                 "protocol" => &mut parts.protocol,
                 "host-ip" => &mut parts.address,
-                "from" => &mut parts.sources,
                 _ => return Err(Error::Key(key.to_owned())),
             };
             if value.is_empty() || place.replace(value).is_some() {
@@ -154,14 +156,14 @@ impl<'a> Parts<'a> {
     fn requests(&self) -> Result<Vec<PortRequest>, Error> {
         let protocol = self.protocol.unwrap_or("tcp").parse().map_err(Error::Protocol)?;
         let host_address = self.address.map(address).transpose()?.flatten();
-        let sources = self.sources.map(network).transpose()?;
+        self.sources.check(host_address)?;
         let inside = range(self.container.unwrap_or_default())?;
         let request = |(container_port, host_port)| PortRequest {
             protocol,
             host_address,
             host_port,
             container_port,
-            sources,
+            sources: self.sources.clone(),
         };
         Ok(pairs(inside, outside(self.host)?)?.into_iter().map(request).collect())
     }
@@ -216,38 +218,36 @@ fn address(text: &str) -> Result<Option<IpAddr>, Error> {
     bare.parse().map(Some).map_err(|_| Error::Address(text.to_owned()))
 }
 
-fn network(text: &str) -> Result<IpNet, Error> {
-    let alone = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| alone()).map_err(|_| Error::Sources(text.to_owned()))
-}
-
 /// Why a request that was understood cannot be served.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Unsupported {
-    /// The datapath moves IPv4 only.
-    #[error("publishing on the IPv6 address {0} is not supported in this version")]
-    Ipv6(IpAddr),
-    /// The datapath translates TCP and UDP only.
-    #[error("publishing an SCTP port is not supported in this version")]
-    Sctp,
-    /// The datapath does not look at a published port's sources.
-    #[error("limiting the sources of a published port (from={0}) is not supported in this version")]
-    Sources(IpNet),
+    /// An IPv4 packet cannot be made an IPv6 packet: the client's address does not say what it would become.
+    #[error("the IPv4 address {0} of the host leads to an IPv4 address only, and the endpoint has none")]
+    NoIpv4(IpAddr),
+    /// Between the families a checksum over the whole packet would change.
+    #[error("SCTP is not translated between IPv6 and IPv4, and the endpoint has no IPv6 address behind {0}")]
+    Sctp(IpAddr),
 }
 
 impl PortRequest {
-    /// The host address to publish on, when this version can serve the request.
-    pub fn supported(&self, default: Ipv4Addr) -> Result<Ipv4Addr, Unsupported> {
-        if self.protocol == Protocol::Sctp {
-            return Err(Unsupported::Sctp);
+    /// The host addresses to publish on, when this version can serve the request. `default` is the network's: `0.0.0.0`
+    /// stands for every address of each family that the endpoint has, as Docker has it.
+    pub fn addresses(&self, default: IpAddr, endpoint: &Attachment) -> Result<Vec<IpAddr>, Unsupported> {
+        let everywhere: IpAddr = Ipv4Addr::UNSPECIFIED.into();
+        if self.host_address.is_none() && default == everywhere {
+            let any4 = endpoint.addr4.map(|_| everywhere);
+            return Ok(any4
+                .into_iter()
+                .chain(endpoint.addr6.map(|_| Ipv6Addr::UNSPECIFIED.into()))
+                .collect());
         }
-        if let Some(sources) = self.sources {
-            return Err(Unsupported::Sources(sources));
-        }
-        match self.host_address {
-            None => Ok(default),
-            Some(IpAddr::V4(address)) => Ok(address),
-            Some(address @ IpAddr::V6(_)) => Err(Unsupported::Ipv6(address)),
+        let address = self.host_address.unwrap_or(default);
+        match endpoint.behind(address) {
+            Some(_) if self.protocol == Protocol::Sctp && address.is_ipv6() && endpoint.addr6.is_none() => {
+                Err(Unsupported::Sctp(address))
+            }
+            Some(_) => Ok(vec![address]),
+            None => Err(Unsupported::NoIpv4(address)),
         }
     }
 }
@@ -341,6 +341,13 @@ mod tests {
             "target=",
             "target=80,mode=host",
             "target=80,from=x",
+            "target=80,from=",
+            "target=80,from",
+            "target=80,from=10.0.0.1/8",
+            "target=80,from=10.0.0.0/8,from=",
+            "target=80,host-ip=1.2.3.4,from=fd00::/8",
+            "target=80,host-ip=::1,from=10.0.0.0/8",
+            "8080:80,from=10.0.0.0/8",
             "target=80,",
             "1.2.3.4:80",
             "8080:80/tcp:90",
@@ -351,20 +358,66 @@ mod tests {
     }
 
     #[test]
+    fn every_port_of_a_range_has_the_sources() {
+        let read = |text: &str| text.parse::<PortSpec>().unwrap().ports;
+        let ports = read(
+            "from=fd00::/8,published=9000-9001,target=80-81,from=10.0.0.0/8,from=10.0.0.0/8,protocol=udp",
+        );
+        assert_eq!(ports.len(), 2);
+        assert!(ports.iter().all(|port| port.sources.to_string() == "10.0.0.0/8,fd00::/8"), "{ports:?}");
+        assert!(read("8080:80")[0].sources.is_everybody());
+        assert_eq!(read("target=80,host-ip=::1,from=::/0")[0].sources.to_string(), "::/0");
+    }
+
+    #[test]
     fn ranges_of_different_length_use_the_words_of_docker() {
         let error = "9000-9002:80-81".parse::<PortSpec>().unwrap_err();
         assert!(error.to_string().starts_with("invalid ranges specified for container and host Ports"));
         assert!("8080:80:".parse::<PortSpec>().unwrap_err().to_string().starts_with("no port specified"));
     }
 
+    fn endpoint(addr4: Option<&str>, addr6: Option<&str>) -> Attachment {
+        Attachment {
+            id: crate::names::Id::stored("1".repeat(64)),
+            network: 1,
+            addr4: addr4.map(|text| text.parse().unwrap()),
+            addr6: addr6.map(|text| text.parse().unwrap()),
+            mac: crate::model::Mac([2, 0, 0, 0, 0, 1]),
+            ifname: "eth0".to_owned(),
+            ports: Vec::new(),
+        }
+    }
+
+    fn ask(text: &str, default: &str, endpoint: &Attachment) -> Result<Vec<String>, Unsupported> {
+        let spec: PortSpec = text.parse().unwrap();
+        let addresses = spec.ports[0].addresses(default.parse().unwrap(), endpoint)?;
+        Ok(addresses.iter().map(ToString::to_string).collect())
+    }
+
     #[test]
     fn what_the_datapath_cannot_do_is_refused_by_name() {
-        let any = Ipv4Addr::UNSPECIFIED;
-        let ask = |text: &str| text.parse::<PortSpec>().unwrap().ports[0].supported(any);
-        assert_eq!(ask("8080:80"), Ok(any));
-        assert_eq!(ask("1.2.3.4:8080:80"), Ok(Ipv4Addr::new(1, 2, 3, 4)));
-        assert_eq!(ask("80/sctp"), Err(Unsupported::Sctp));
-        assert!(matches!(ask("[::1]:8080:80"), Err(Unsupported::Ipv6(_))));
-        assert!(matches!(ask("target=80,from=10.0.0.0/8"), Err(Unsupported::Sources(_))));
+        let only4 = endpoint(Some("10.0.0.2"), None);
+        let loopback = "::1".parse().unwrap();
+        assert_eq!(ask("[::1]:8080:80/sctp", "0.0.0.0", &only4), Err(Unsupported::Sctp(loopback)));
+        let only6 = endpoint(None, Some("fd00::2"));
+        for text in ["1.2.3.4:8080:80", "0.0.0.0:8080:80"] {
+            assert!(matches!(ask(text, "0.0.0.0", &only6), Err(Unsupported::NoIpv4(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_port_without_address_listens_in_each_family_that_the_endpoint_has() {
+        let both = endpoint(Some("10.0.0.2"), Some("fd00::2"));
+        let (only4, only6) = (endpoint(Some("10.0.0.2"), None), endpoint(None, Some("fd00::2")));
+        let of = |text, default, endpoint| ask(text, default, endpoint).unwrap().join(" ");
+        assert_eq!(of("8080:80", "0.0.0.0", &both), "0.0.0.0 ::");
+        assert_eq!(of("8080:80", "0.0.0.0", &only4), "0.0.0.0");
+        assert_eq!(of("8080:80", "0.0.0.0", &only6), "::");
+        assert_eq!(of("0.0.0.0:8080:80", "0.0.0.0", &both), "0.0.0.0");
+        assert_eq!(of("8080:80", "127.0.0.1", &both), "127.0.0.1");
+        assert_eq!(of("8080:80", "::", &both), "::");
+        assert_eq!(of("[::1]:8080:80", "0.0.0.0", &only4), "::1", "to IPv4");
+        assert_eq!(of("80/sctp", "0.0.0.0", &both), "0.0.0.0 ::");
+        assert_eq!(of("[::1]:8080:80/sctp", "0.0.0.0", &both), "::1");
     }
 }

@@ -63,19 +63,21 @@ pub async fn remove<W: World>(world: &mut W, changes: &[Change]) -> Result<(), E
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::net::Ipv4Addr;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
-    use crate::datapath::Hook;
+    use crate::datapath::{Hook, XdpMode};
     use crate::desired::Desired;
     use crate::fake::{Fake, State};
     use crate::ipam;
     use crate::model::{
-        Attachment, Bridge, Driver, Endpoint, Host, Mac, Netns, Network, Protocol, PublishedPort, Uplink,
+        Attachment, Bridge, Driver, Endpoint, Host, Mac, Netns, Network, OtherWays, Prefilter, Protocol,
+        PublishedPort, Uplink,
     };
     use crate::names::Id;
     use crate::plan::{plan, removal, teardown};
+    use crate::sources::Sources;
     use crate::world::Scope;
 
     fn run<F: Future>(future: F) -> F::Output {
@@ -88,28 +90,40 @@ mod tests {
             name: name.to_owned(),
             mac: Mac([2, 0, 0, 0, 0, 9]),
             mtu: 1500,
-            address: Some(Ipv4Addr::new(192, 0, 2, 10)),
+            addr4: Some(Ipv4Addr::new(192, 0, 2, 10)),
+            addr6: Some("2001:db8::10".parse().unwrap()),
         };
         Host {
             uplinks: vec![uplink(20, "eth0"), uplink(21, "eth1")],
-            addresses: [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 10)].into(),
+            addresses: [Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(192, 0, 2, 10).into()].into(),
+            passing: BTreeSet::new(),
+            other_ways: OtherWays::default(),
+            prefilters: [("eth0".to_owned(), Prefilter::Auto), ("eth1".to_owned(), Prefilter::Generic)]
+                .into(),
+            accepts_local: true,
         }
     }
 
     fn network(number: u8) -> Network {
-        let request = ipam::Request {
-            subnet: Some(format!("10.{number}.0.0/16").parse().unwrap()),
-            ..ipam::Request::default()
+        let pool = |subnet: String| {
+            let request = ipam::Request { subnet: Some(subnet.parse().unwrap()), ..ipam::Request::default() };
+            Some(ipam::choose(&request, ipam::Default::Docker, &[]).unwrap())
         };
         let bridge = Bridge {
             device: format!("br-{number}"),
             mac: Mac([2, 0, 0, 0, 1, number]),
             mtu: 1500,
-            pool: ipam::choose(&request, &[]).unwrap(),
+            pool4: pool(format!("10.{number}.0.0/16")),
+            pool6: pool(format!("fd00:{number}::/64")),
             internal: false,
             icc: true,
             masquerade: true,
-            host_binding: Ipv4Addr::UNSPECIFIED,
+            snat4: None,
+            snat6: None,
+            masquerade_exclude: BTreeSet::new(),
+            udp_mapping: None,
+            udp_filtering: None,
+            host_binding: Ipv4Addr::UNSPECIFIED.into(),
         };
         Network {
             number: number.into(),
@@ -126,14 +140,16 @@ mod tests {
         let address = Ipv4Addr::new(10, network, 0, last);
         let port = PublishedPort {
             protocol: Protocol::Tcp,
-            host_address: Ipv4Addr::UNSPECIFIED,
+            host_address: Ipv4Addr::UNSPECIFIED.into(),
             host_port: 8000 + u16::from(last),
             container_port: 80,
+            sources: "10.0.0.0/8,192.0.2.0/24".parse().unwrap(),
         };
         let attachment = Attachment {
             id: Id::stored(format!("{network:05}{last:05}{:054}", 0)),
             network: network.into(),
-            address,
+            addr4: Some(address),
+            addr6: Some(Ipv6Addr::new(0xfd00, network.into(), 0, 0, 0, 0, 0, last.into())),
             mac: Mac::of_address(address),
             ifname: "eth0".to_owned(),
             ports: vec![port],
@@ -261,7 +277,6 @@ mod tests {
             let observed = world.observe(Scope::Everything).await.unwrap();
             remove(&mut world, &teardown(&observed)).await.unwrap();
         });
-        world.state.ended.clear();
         assert_eq!(world.state, Fake::new(host()).state);
     }
 
@@ -281,8 +296,12 @@ mod tests {
         let whole = synced();
         let mut world = synced();
         let desired = one_endpoint();
+        world.begin_flows();
+        let others = world.state.flows.clone();
         sync(&mut world, &desired, Scope::Of(&desired)).unwrap();
         assert_eq!(world.state.hooks.len(), whole.state.hooks.len() + 1);
+        world.begin_flows();
+        assert_eq!(world.state.flows.len(), others.len() + 3, "one by each address, that of the link too");
         let endpoint = endpoint(1, 9);
         let mut alone = Desired::default();
         alone.add_attachment(&network(1), &endpoint, &endpoint.attachments[0]);
@@ -290,9 +309,30 @@ mod tests {
             let observed = world.observe(Scope::Of(&alone)).await.unwrap();
             remove(&mut world, &removal(&alone, &observed)).await.unwrap();
         });
-        assert_eq!(world.state.ended, [Ipv4Addr::new(10, 1, 0, 9)].into());
-        world.state.ended.clear();
+        assert_eq!(world.state.flows, others, "the flows of the others go on");
+        world.state.flows.clear();
         assert_eq!(world.state, whole.state);
+    }
+
+    #[test]
+    fn another_mode_of_the_prefilter_replaces_it_and_comes_back_when_something_fails() {
+        let whole = synced();
+        assert_eq!(whole.state.prefilters, [(20, XdpMode::Native), (21, XdpMode::Generic)].into());
+        let mut desired = everything();
+        desired.prefilters = [("eth0".to_owned(), Prefilter::Generic)].into();
+        let mut world = synced();
+        assert_eq!(sync(&mut world, &desired, Scope::Everything).unwrap(), 2);
+        assert_eq!(world.state.prefilters, [(20, XdpMode::Generic)].into());
+        let denied = "198.51.100.0/24".parse().unwrap();
+        desired.prefilters =
+            [("eth0".to_owned(), Prefilter::Generic), ("eth1".to_owned(), Prefilter::Auto)].into();
+        desired.add_denied(denied);
+        desired.bridges.get_mut("br-1").unwrap().mtu = 1400;
+        let mut world = synced();
+        let before = world.state.clone();
+        world.fail_at = Some(world.taken + 2);
+        assert!(sync(&mut world, &desired, Scope::Everything).is_err());
+        assert_eq!(world.state, before);
     }
 
     #[test]
@@ -308,6 +348,7 @@ mod tests {
     #[test]
     fn a_changed_uplink_is_followed() {
         let mut world = synced();
+        world.begin_flows();
         world.host.uplinks.remove(1);
         let mut desired = Desired::default();
         desired.add_host(&world.host);
@@ -317,7 +358,62 @@ mod tests {
         sync(&mut world, &desired, Scope::Everything).unwrap();
         assert!(world.state.hooks.iter().all(|(_, number)| *number != 21));
         assert!(world.state.links.keys().all(|name| !name.starts_with("nd")));
-        assert_eq!(world.state.ended.len(), 3);
+        assert!(world.state.flows.is_empty(), "of three endpoints that are gone");
+    }
+
+    /// Kills the removal of one endpoint at a step and syncs; says whether a step was left to be killed at.
+    fn kill_removal(step: usize, desired: &Desired, alone: &Desired) -> bool {
+        let mut world = synced();
+        sync(&mut world, desired, Scope::Of(desired)).unwrap();
+        world.begin_flows();
+        (world.fail_at, world.crash) = (Some(world.taken + step), true);
+        let killed = run(async {
+            let observed = world.observe(Scope::Of(alone)).await.unwrap();
+            remove(&mut world, &removal(alone, &observed)).await.is_err()
+        });
+        (world.fail_at, world.cut_short) = (None, true);
+        sync(&mut world, &everything(), Scope::Everything).unwrap();
+        let mut live = world.clone();
+        live.begin_flows();
+        assert_eq!(world.state.flows, live.state.flows, "killed at step {step}");
+        killed
+    }
+
+    #[test]
+    fn wherever_a_removal_is_killed_the_next_sync_ends_the_flows() {
+        let (desired, endpoint) = (one_endpoint(), endpoint(1, 9));
+        let mut alone = Desired::default();
+        alone.add_attachment(&network(1), &endpoint, &endpoint.attachments[0]);
+        let steps = (0..20).take_while(|step| kill_removal(*step, &desired, &alone)).count();
+        assert!((6..20).contains(&steps), "{steps} steps");
+    }
+
+    #[test]
+    fn flows_by_a_port_end_after_its_row_has_got_another_meaning() {
+        let mut world = synced();
+        let everybody =
+            |endpoint: &mut Endpoint| endpoint.attachments[0].ports[0].sources = Sources::default();
+        let other_port = |endpoint: &mut Endpoint| endpoint.attachments[0].ports[0].container_port = 81;
+        for change in [everybody, other_port] {
+            let (mut endpoint, mut desired) = (endpoint(1, 2), Desired::default());
+            change(&mut endpoint);
+            desired.add_attachment(&network(1), &endpoint, &endpoint.attachments[0]);
+            let observed = run(world.observe(Scope::Of(&desired))).unwrap();
+            let steps: Vec<Step> =
+                plan(&desired, &observed).unwrap().into_iter().map(|change| change.step).collect();
+            assert!(matches!(steps[..], [Step::Put(_), Step::EndFlows]), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_made_anew_leaves_no_flow_to_the_old_one() {
+        let mut world = synced();
+        world.begin_flows();
+        run(world.apply(&Step::DeleteLinks { links: vec!["br-1".to_owned()] })).unwrap();
+        sync(&mut world, &everything(), Scope::Everything).unwrap();
+        let flows = world.state.flows.len();
+        world.begin_flows();
+        assert_eq!((flows, world.state.flows.len()), (3, 9), "two of three endpoints were on that bridge");
     }
 
     #[test]

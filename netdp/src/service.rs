@@ -8,7 +8,7 @@ use std::{
     ffi::OsStr,
     fmt::Display,
     io,
-    net::Ipv4Addr,
+    net::IpAddr,
     os::{
         linux::net::SocketAddrExt,
         unix::{
@@ -16,9 +16,10 @@ use std::{
             net::{SocketAddr, UnixDatagram},
         },
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use netdp_common::Reason;
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -27,8 +28,9 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    datapath::Datapath,
+    datapath::{Datapath, Recount},
     host::uplink::{Observed, UplinkFacts, is_owned},
+    model::OtherWays,
     netlink::{self, Netlink, Watch},
 };
 
@@ -36,6 +38,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(5);
 /// Events that the ring cannot hold are lost, and counted by the programs.
 const DRAIN: Duration = Duration::from_millis(200);
+/// Whoever is at a limit is there for long, and a log need not tell it more often than this.
+const SILENCE: Duration = Duration::from_secs(10);
 /// A flood of events must not keep the loop from its other duties.
 const MAX_EVENTS: usize = 1024;
 
@@ -81,6 +85,7 @@ pub async fn serve<E: Display>(
     resync: impl AsyncFnMut() -> Result<(), E>,
 ) -> Result<(), Error> {
     let mut wakeups = Wakeups::new(ending)?;
+    let (mut recount, mut told) = (Recount::default(), None);
     let mut follower = Follower { netlink: Netlink::here()?, named, known: None, resync };
     follower.follow().await;
     notify("READY=1");
@@ -89,10 +94,10 @@ pub async fn serve<E: Display>(
         match wakeups.next().await? {
             Wakeup::HostChanged => follower.follow().await,
             Wakeup::Sweep => {
-                sweep(datapath);
+                sweep(datapath, &mut recount);
                 follower.retry().await;
             }
-            Wakeup::Drain => drain(datapath),
+            Wakeup::Drain => drain(datapath, &mut told),
             Wakeup::End => break,
         }
     }
@@ -145,7 +150,9 @@ fn every(period: Duration) -> Interval {
 struct Facts {
     /// `Err` holds why there are none.
     uplinks: Result<Vec<UplinkFacts>, String>,
-    addresses: BTreeSet<Ipv4Addr>,
+    addresses: BTreeSet<IpAddr>,
+    /// Whether something that is no uplink leads on from here.
+    other_ways: OtherWays,
     /// Our links that are up: (index, controller).
     owned: BTreeSet<(u32, Option<u32>)>,
 }
@@ -153,8 +160,10 @@ struct Facts {
 impl Facts {
     fn of(host: &Observed, named: &[String]) -> Self {
         let owned = host.links.iter().filter(|link| link.up && is_owned(link));
+        let uplinks = host.uplinks(named).map_err(|error| error.to_string());
         Self {
-            uplinks: host.uplinks(named).map_err(|error| error.to_string()),
+            other_ways: uplinks.as_ref().map_or_else(|_| OtherWays::default(), |it| host.ways_beside(it)),
+            uplinks,
             addresses: host.host_addresses().into_iter().collect(),
             owned: owned.map(|link| (link.index, link.controller)).collect(),
         }
@@ -166,6 +175,7 @@ impl Facts {
     fn call_for_resync(&self, known: &Self) -> bool {
         self.uplinks != known.uplinks
             || self.addresses != known.addresses
+            || self.other_ways != known.other_ways
             || !known.owned.is_subset(&self.owned)
     }
 }
@@ -215,16 +225,33 @@ impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
     }
 }
 
-fn sweep(datapath: &Datapath) {
+fn sweep(datapath: &Datapath, recount: &mut Recount) {
     match datapath.sweep() {
         Ok(0) => {}
         Ok(flows) => debug!(flows, "expired flows cleared away"),
         Err(error) => warn!("cannot clear away expired flows: {error}"),
     }
+    if let Err(error) = datapath.recount(recount) {
+        warn!("cannot count the flows: {error}");
+    }
 }
 
-fn drain(datapath: &Datapath) {
-    let drained = datapath.drain_events(MAX_EVENTS, &mut |event| debug!(?event, "event"));
+/// `told` is when it was last said that somebody is at a limit.
+fn drain(datapath: &Datapath, told: &mut Option<Instant>) {
+    let drained = datapath.drain_events(MAX_EVENTS, &mut |event| {
+        debug!(?event, "event");
+        let limit = Reason::from_number(event.reason).filter(|reason| reason.is_limit());
+        if let Some(reason) = limit
+            && told.is_none_or(|told| told.elapsed() > SILENCE)
+        {
+            *told = Some(Instant::now());
+            warn!(
+                interface = event.ifindex,
+                "new flows are refused: {} (netdp limits, netdp drops)",
+                reason.name()
+            );
+        }
+    });
     if let Err(error) = drained {
         warn!("cannot read the events of the datapath: {error}");
     }
@@ -251,12 +278,15 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn facts(owned: &[(u32, Option<u32>)]) -> Facts {
         Facts {
             uplinks: Ok(Vec::new()),
-            addresses: BTreeSet::from([Ipv4Addr::LOCALHOST]),
+            addresses: BTreeSet::from([Ipv4Addr::LOCALHOST.into()]),
+            other_ways: OtherWays::default(),
             owned: owned.iter().copied().collect(),
         }
     }
@@ -275,11 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn another_address_or_uplink_calls_for_a_resync() {
+    fn another_address_uplink_or_way_calls_for_a_resync() {
         let known = facts(&[]);
         let mut other = facts(&[]);
-        other.addresses.insert(Ipv4Addr::new(10, 0, 0, 1));
+        other.addresses.insert(Ipv4Addr::new(10, 0, 0, 1).into());
         assert!(other.call_for_resync(&known));
+        assert!(
+            Facts { other_ways: OtherWays { v4: false, v6: true }, ..facts(&[]) }.call_for_resync(&known)
+        );
         let lost = Facts { uplinks: Err("there is no interface eth9".to_owned()), ..facts(&[]) };
         assert!(lost.call_for_resync(&known));
     }

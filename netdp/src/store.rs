@@ -4,15 +4,22 @@
 //! commands open the file read-only and never create it. A database that this version does not understand is
 //! left alone.
 
+mod defaults;
+mod deny;
+mod limits;
+mod timers;
+mod upgrade;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::Ipv6Net;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use rusqlite::types::{FromSql, FromSqlError, Type, ValueRef};
@@ -22,8 +29,10 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Attachment, Endpoint, Netns, Network, Protocol, PublishedPort};
 use crate::names::Id;
 
+pub use deny::Denied;
+
 /// The layout that this version reads and writes, kept in `PRAGMA user_version`.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 /// Name of the database in the state directory.
 const FILE: &str = "netdp.db";
 /// Length of the header of a database file in bytes.
@@ -62,24 +71,27 @@ CREATE TABLE attachments (
     id TEXT NOT NULL UNIQUE,
     endpoint INTEGER NOT NULL REFERENCES endpoints (number) ON DELETE CASCADE,
     network INTEGER NOT NULL REFERENCES networks (number),
-    address INTEGER NOT NULL,
+    addr4 TEXT,
+    addr6 TEXT,
     mac TEXT NOT NULL,
     ifname TEXT NOT NULL,
-    UNIQUE (network, address),
+    UNIQUE (network, addr4),
+    UNIQUE (network, addr6),
     UNIQUE (endpoint, network),
     UNIQUE (endpoint, ifname)
 ) STRICT;
 CREATE TABLE ports (
     protocol TEXT NOT NULL,
     host_port INTEGER NOT NULL,
-    host_address INTEGER NOT NULL,
+    host_address TEXT NOT NULL,
     container_port INTEGER NOT NULL,
+    sources TEXT NOT NULL,
     attachment INTEGER NOT NULL REFERENCES attachments (number) ON DELETE CASCADE,
     PRIMARY KEY (protocol, host_port, host_address)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ports_by_attachment ON ports (attachment);
+CREATE TABLE ula (prefix TEXT NOT NULL) STRICT;
 ";
-
 /// What can be wrong with the database. The file is as it was before.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -105,6 +117,9 @@ pub enum Error {
         /// Its schema.
         found: i64,
     },
+    /// An earlier version of netdp wrote it, and it has not been taken over yet.
+    #[error("the database {0} was written by an earlier version of netdp")]
+    Older(PathBuf),
     /// No room for the change.
     #[error("no space left for the database {path}")]
     Full {
@@ -137,6 +152,7 @@ impl Error {
             Self::Newer { .. } => {
                 Some("use the newer netdp that wrote it, or another --state-dir".to_owned())
             }
+            Self::Older(_) => Some("netdp up takes it over".to_owned()),
             Self::Full { path, .. } => Some(format!("make room on the file system of {}", path.display())),
             Self::Directory { .. } | Self::Sqlite { .. } => {
                 Some("see that the directory is there and writable, or choose another --state-dir".to_owned())
@@ -192,13 +208,17 @@ impl Store {
         if created {
             create(&path)?;
         }
-        let mut store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let mut store = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if let Err(Error::Older(_)) = store.check_schema() {
+            upgrade::from_1(&path).map_err(|source| Error::of(&path, source))?;
+        }
         store.created = created;
         store.check_schema()?;
         Ok(store)
     }
 
-    /// Opens the database of a state directory for reading; none when there is none.
+    /// Opens the database of a state directory for reading; none when there is none. One of an older version is taken
+    /// over first, which is a change.
     pub fn read(directory: &Path) -> Result<Option<Self>, Error> {
         let path = directory.join(FILE);
         if !exists(&path)? {
@@ -207,6 +227,7 @@ impl Store {
         let normally = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_ONLY)
             .and_then(|store| store.check_schema().map(|()| store));
         match normally {
+            Err(Error::Older(_)) => Self::open(directory).map(Some),
             Err(Error::Full { .. } | Error::Sqlite { .. }) if !has_log(&path) => {
                 Self::read_at_rest(path).map(Some)
             }
@@ -246,6 +267,7 @@ impl Store {
         let version = self.connection.pragma_query_value(None, "user_version", |row| row.get(0));
         match version.map_err(|source| self.error(source))? {
             SCHEMA => self.read_schema(),
+            1 => self.read_schema().and(Err(Error::Older(self.path.clone()))),
             found if found > SCHEMA => Err(Error::Newer { path: self.path.clone(), found }),
             _ => Err(Error::NotADatabase(self.path.clone())),
         }
@@ -280,10 +302,14 @@ impl Store {
         Error::of(&self.path, source)
     }
 
-    /// All networks, oldest first.
+    /// All networks, oldest first, with the host's defaults where they say nothing themselves.
     pub fn networks(&self) -> Result<Vec<Network>, Error> {
         let sql = "SELECT number, id, name, created, driver, options, labels FROM networks ORDER BY number";
-        self.rows(sql, [], network)
+        let (mut networks, defaults) = (self.rows(sql, [], network)?, self.defaults()?);
+        for network in &mut networks {
+            defaults.complete(network);
+        }
+        Ok(networks)
     }
 
     /// All endpoints, oldest first.
@@ -312,10 +338,10 @@ impl Store {
     }
 
     fn with_attachments(&self, (number, mut endpoint): (i64, Endpoint)) -> Result<Endpoint, Error> {
-        let sql = "SELECT number, id, network, address, mac, ifname FROM attachments \
+        let sql = "SELECT number, id, network, addr4, addr6, mac, ifname FROM attachments \
                    WHERE endpoint = ?1 ORDER BY number";
         for (number, mut attachment) in self.rows(sql, [number], attachment)? {
-            let sql = "SELECT protocol, host_port, host_address, container_port FROM ports \
+            let sql = "SELECT protocol, host_port, host_address, container_port, sources FROM ports \
                        WHERE attachment = ?1 ORDER BY container_port, protocol, host_address, host_port";
             attachment.ports = self.rows(sql, [number], port)?;
             endpoint.attachments.push(attachment);
@@ -324,24 +350,31 @@ impl Store {
     }
 
     /// The addresses of a network that endpoints have.
-    pub fn used_addresses(&self, network: u32) -> Result<BTreeSet<Ipv4Addr>, Error> {
-        let read = |row: &Row<'_>| row.get(0).map(|bits: u32| Ipv4Addr::from_bits(bits));
-        let rows = self.rows("SELECT address FROM attachments WHERE network = ?1", [network], read)?;
+    pub fn used_addresses(&self, network: u32) -> Result<BTreeSet<IpAddr>, Error> {
+        let sql = "SELECT addr4 FROM attachments WHERE network = ?1 AND addr4 IS NOT NULL \
+                   UNION SELECT addr6 FROM attachments WHERE network = ?1 AND addr6 IS NOT NULL";
+        let rows = self.rows(sql, [network], |row| parsed(row, 0))?;
         Ok(rows.into_iter().collect())
     }
 
+    /// The IPv6 prefix that the host takes for its networks, once it was chosen.
+    pub fn ula(&self) -> Result<Option<Ipv6Net>, Error> {
+        Ok(self.rows("SELECT prefix FROM ula", [], |row| parsed(row, 0))?.into_iter().next())
+    }
+
     /// How many interfaces a network has.
-    pub fn attachments_of(&self, network: u32) -> Result<usize, Error> {
-        self.used_addresses(network).map(|addresses| addresses.len())
+    pub fn attachments_of(&self, network: u32) -> Result<u32, Error> {
+        let sql = "SELECT count(*) FROM attachments WHERE network = ?1";
+        Ok(self.rows(sql, [network], |row| row.get::<_, u32>(0))?.into_iter().sum())
     }
 
     /// Who has published a host port of a protocol, on whatever address.
     pub fn holders(&self, protocol: Protocol, host_port: u16) -> Result<Vec<(PublishedPort, String)>, Error> {
-        let sql = "SELECT ports.protocol, host_port, host_address, container_port, endpoints.name FROM ports \
+        let sql = "SELECT ports.protocol, host_port, host_address, container_port, sources, endpoints.name FROM ports \
                    JOIN attachments ON attachments.number = ports.attachment \
                    JOIN endpoints ON endpoints.number = attachments.endpoint \
                    WHERE ports.protocol = ?1 AND host_port = ?2";
-        let read = |row: &Row<'_>| Ok((port(row)?, row.get(4)?));
+        let read = |row: &Row<'_>| Ok((port(row)?, row.get(5)?));
         self.rows(sql, params![protocol.to_string(), host_port], read)
     }
 
@@ -390,6 +423,11 @@ impl Change<'_> {
         u32::try_from(number).map_err(|_| self.error(rusqlite::Error::IntegralValueOutOfRange(0, number)))
     }
 
+    /// Keeps the IPv6 prefix that the host takes for its networks from now on.
+    pub fn set_ula(&self, prefix: Ipv6Net) -> Result<(), Error> {
+        self.execute("INSERT INTO ula (prefix) VALUES (?1)", [prefix.to_string()])
+    }
+
     /// Removes a network that nobody is attached to.
     pub fn remove_network(&self, number: u32) -> Result<(), Error> {
         self.execute("DELETE FROM networks WHERE number = ?1", [number])
@@ -416,13 +454,14 @@ impl Change<'_> {
     /// Adds one interface of an endpoint with its ports.
     pub fn add_attachment(&self, endpoint: &Id, attachment: &Attachment) -> Result<(), Error> {
         self.execute(
-            "INSERT INTO attachments (id, endpoint, network, address, mac, ifname) \
-             VALUES (?1, (SELECT number FROM endpoints WHERE id = ?2), ?3, ?4, ?5, ?6)",
+            "INSERT INTO attachments (id, endpoint, network, addr4, addr6, mac, ifname) \
+             VALUES (?1, (SELECT number FROM endpoints WHERE id = ?2), ?3, ?4, ?5, ?6, ?7)",
             params![
                 attachment.id.as_str(),
                 endpoint.as_str(),
                 attachment.network,
-                attachment.address.to_bits(),
+                attachment.addr4.map(|address| address.to_string()),
+                attachment.addr6.map(|address| address.to_string()),
                 attachment.mac.to_string(),
                 attachment.ifname,
             ],
@@ -433,13 +472,14 @@ impl Change<'_> {
 
     fn add_port(&self, attachment: i64, port: &PublishedPort) -> Result<(), Error> {
         self.execute(
-            "INSERT INTO ports (protocol, host_port, host_address, container_port, attachment) \
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            "INSERT INTO ports (protocol, host_port, host_address, container_port, sources, attachment) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 port.protocol.to_string(),
                 port.host_port,
-                port.host_address.to_bits(),
+                port.host_address.to_string(),
                 port.container_port,
+                port.sources.to_string(),
                 attachment
             ],
         )
@@ -563,6 +603,13 @@ fn parsed<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Resul
     })
 }
 
+fn parsed_if_any<T: std::str::FromStr>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        _ => parsed(row, column).map(Some),
+    }
+}
+
 fn network(row: &Row<'_>) -> rusqlite::Result<Network> {
     Ok(Network {
         number: row.get(0)?,
@@ -596,9 +643,10 @@ fn attachment(row: &Row<'_>) -> rusqlite::Result<(i64, Attachment)> {
     let attachment = Attachment {
         id: Id::stored(row.get(1)?),
         network: row.get(2)?,
-        address: Ipv4Addr::from_bits(row.get(3)?),
-        mac: parsed(row, 4)?,
-        ifname: row.get(5)?,
+        addr4: parsed_if_any(row, 3)?,
+        addr6: parsed_if_any(row, 4)?,
+        mac: parsed(row, 5)?,
+        ifname: row.get(6)?,
         ports: Vec::new(),
     };
     Ok((row.get(0)?, attachment))
@@ -608,13 +656,16 @@ fn port(row: &Row<'_>) -> rusqlite::Result<PublishedPort> {
     Ok(PublishedPort {
         protocol: parsed(row, 0)?,
         host_port: row.get(1)?,
-        host_address: Ipv4Addr::from_bits(row.get(2)?),
+        host_address: parsed(row, 2)?,
         container_port: row.get(3)?,
+        sources: parsed(row, 4)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
     use crate::model::{Driver, Mac};
 
@@ -633,15 +684,17 @@ mod tests {
     fn an_endpoint(name: &str, network: u32, host_port: u16) -> Endpoint {
         let port = PublishedPort {
             protocol: Protocol::Tcp,
-            host_address: Ipv4Addr::UNSPECIFIED,
+            host_address: Ipv4Addr::UNSPECIFIED.into(),
             host_port,
             container_port: 80,
+            sources: "10.0.0.0/8,fd00::/8".parse().unwrap(),
         };
         let address = Ipv4Addr::from_bits(0x0a00_0000 | u32::from(host_port));
         let attachment = Attachment {
             id: Id::random().unwrap(),
             network,
-            address,
+            addr4: Some(address),
+            addr6: Some(Ipv6Addr::from_bits(0xfd00 << 112 | u128::from(host_port))),
             mac: Mac::of_address(address),
             ifname: "eth0".to_owned(),
             ports: vec![port],
@@ -673,9 +726,9 @@ mod tests {
         assert_eq!(reader.endpoints().unwrap(), std::slice::from_ref(&web));
         assert_eq!(
             reader.holders(Protocol::Tcp, 8080).unwrap(),
-            [(web.attachments[0].ports[0], "web".to_owned())]
+            [(web.attachments[0].ports[0].clone(), "web".to_owned())]
         );
-        assert_eq!(reader.used_addresses(number).unwrap(), BTreeSet::from([web.attachments[0].address]));
+        assert_eq!(reader.used_addresses(number).unwrap(), web.attachments[0].addresses().collect());
         reader.check().unwrap();
     }
 
@@ -749,5 +802,58 @@ mod tests {
         let mut foreign = whole;
         foreign[63] = 0;
         assert!(matches!(refused(directory.path(), &foreign), Error::NotADatabase(_)));
+    }
+
+    /// As the version with schema 1 has left it.
+    const OLD: &str = "
+        CREATE TABLE networks (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+            created INTEGER NOT NULL, driver TEXT NOT NULL, options TEXT NOT NULL, labels TEXT NOT NULL) STRICT;
+        CREATE TABLE endpoints (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT NOT NULL UNIQUE,
+            created INTEGER NOT NULL, netns_path BLOB NOT NULL, netns_device INTEGER NOT NULL, netns_inode INTEGER NOT NULL) STRICT;
+        CREATE INDEX endpoints_by_netns ON endpoints (netns_inode, netns_device);
+        CREATE TABLE attachments (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE,
+            endpoint INTEGER NOT NULL REFERENCES endpoints (number) ON DELETE CASCADE,
+            network INTEGER NOT NULL REFERENCES networks (number), address INTEGER NOT NULL, mac TEXT NOT NULL,
+            ifname TEXT NOT NULL, UNIQUE (network, address), UNIQUE (endpoint, network), UNIQUE (endpoint, ifname)) STRICT;
+        CREATE TABLE ports (protocol TEXT NOT NULL, host_port INTEGER NOT NULL, host_address INTEGER NOT NULL,
+            container_port INTEGER NOT NULL, attachment INTEGER NOT NULL REFERENCES attachments (number) ON DELETE CASCADE,
+            PRIMARY KEY (protocol, host_port, host_address)) STRICT, WITHOUT ROWID;
+        CREATE INDEX ports_by_attachment ON ports (attachment);
+        INSERT INTO networks VALUES (3, 'aa', 'blue', 1, '{\"Bridge\":{\"device\":\"br-aa\",\"mac\":\"02:00:00:00:00:01\",
+            \"mtu\":1500,\"pool\":{\"subnet\":\"200.5.0.0/16\",\"gateway\":\"200.5.0.1\",\"range\":null,\"reserved\":{}},
+            \"internal\":false,\"icc\":true,\"masquerade\":true,\"host_binding\":\"0.0.0.0\"}}', '{}', '{}');
+        INSERT INTO endpoints VALUES (1, 'ee', 'web', 2, x'2f78', 4, 5);
+        INSERT INTO attachments VALUES (7, 'ff', 1, 3, 3355770882, '02:42:c8:05:00:02', 'eth0');
+        INSERT INTO ports VALUES ('tcp', 8080, 0, 80, 7), ('udp', 53, 2130706433, 53, 7);
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn the_database_of_the_version_before_is_taken_over_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        Connection::open(directory.path().join(FILE)).unwrap().execute_batch(OLD).unwrap();
+        let store = Store::read(directory.path()).unwrap().unwrap();
+        store.check().unwrap();
+        let bridge = store.networks().unwrap().remove(0).bridge().cloned().unwrap();
+        let pool = bridge.pool4.unwrap();
+        assert_eq!(
+            (pool.subnet.to_string(), pool.gateway.to_string()),
+            ("200.5.0.0/16".into(), "200.5.0.1".into())
+        );
+        assert_eq!(bridge.pool6, None);
+        let web = store.endpoint("web").unwrap().unwrap();
+        let attachment = &web.attachments[0];
+        assert_eq!((attachment.addr4, attachment.addr6), (Some(Ipv4Addr::new(200, 5, 0, 2)), None));
+        let ports: Vec<String> = attachment.ports.iter().map(|port| port.host_side().to_string()).collect();
+        assert_eq!(ports, ["127.0.0.1:53", "0.0.0.0:8080"]);
+        assert!(attachment.ports.iter().all(|port| port.sources.is_everybody()));
+        drop(store);
+        let store = Store::open(directory.path()).unwrap();
+        let change = store.begin().unwrap();
+        assert!(change.remove_network(3).is_err(), "the endpoint refers to it");
+        change.remove_endpoint(&web.id).unwrap();
+        change.remove_network(3).unwrap();
+        assert_eq!(change.add_network(&a_network("next")).unwrap(), 4);
+        change.commit().unwrap();
+        assert!(store.holders(Protocol::Tcp, 8080).unwrap().is_empty());
     }
 }

@@ -1,23 +1,28 @@
 //! The kernel as `plan` sees it and as `reconcile` changes it.
 
+pub(crate) mod fragments;
+mod prefilter;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
-use ipnet::{IpNet, Ipv4Net};
-use netdp_common::{Addr, Flow, FlowKey};
+use ipnet::IpNet;
+use netdp_common::{Addr, Limit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Error;
 use crate::datapath::{Datapath, Entry, Hook};
-use crate::desired::{BridgeLink, Desired, Inside, Row, RowKey, Veth, bridge_sysctls, host_sysctls};
+use crate::desired::{
+    BridgeLink, Desired, Inside, Row, RowKey, Veth, bridge_sysctls, host_sysctls, inside_sysctls,
+};
 use crate::host::sysctl::{FirstValues, Sysctl};
-use crate::host::{bpffs, netns, uplink};
+use crate::host::{bpffs, netns, pools, uplink};
 use crate::ipam::Taken;
-use crate::model::{Host, Mac, Netns, Uplink};
+use crate::model::{Host, Mac, Netns, Prefilter, Uplink};
 use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
@@ -28,6 +33,8 @@ const NO_LINK: netdp_common::Link = netdp_common::Link {
     addr6: Addr::UNSPECIFIED,
     gateway4: Addr::UNSPECIFIED,
     gateway6: Addr::UNSPECIFIED,
+    snat4: Addr::UNSPECIFIED,
+    snat6: Addr::UNSPECIFIED,
     network: 0,
     bridge: 0,
     flags: 0,
@@ -67,8 +74,13 @@ pub struct Kernel {
     netlink: Netlink,
     datapath: Option<Datapath>,
     uplinks: Vec<String>,
+    /// Where the prefilter is to run; `None` is what the last `up` said.
+    prefilter: Option<Prefilter>,
+    /// For how many a flow table is made.
+    flows: u32,
     signals: Vec<Signal>,
     unfinished: BTreeSet<String>,
+    cut_short: bool,
 }
 
 impl Kernel {
@@ -82,9 +94,23 @@ impl Kernel {
             netlink: Netlink::here()?,
             datapath,
             uplinks,
+            prefilter: None,
+            flows: Limit::Table.default_value(),
             signals: Vec::new(),
             unfinished: BTreeSet::new(),
+            cut_short: false,
         })
+    }
+
+    /// The same after whatever another version of netdp has pinned and attached was taken off.
+    pub async fn without_foreign(run_dir: &Path) -> Result<Self, Error> {
+        let netlink = Netlink::here()?;
+        for number in Datapath::take_off_foreign(&bpffs::path(run_dir))? {
+            netlink.delete_clsact(number).await?;
+        }
+        fragments::remove(&netlink, run_dir).await?;
+        bpffs::remove(run_dir)?;
+        Self::here(run_dir, Vec::new())
     }
 
     /// From now on SIGTERM and SIGINT do not end the process at once but the run of steps, which is then
@@ -97,9 +123,10 @@ impl Kernel {
     }
 
     /// Takes links of these names for ours that have no alias: a command was killed before it could give them
-    /// one.
-    pub fn adopt(&mut self, unfinished: BTreeSet<String>) {
-        self.unfinished = unfinished;
+    /// one. None says that no command was killed.
+    pub fn adopt(&mut self, unfinished: Option<BTreeSet<String>>) {
+        self.cut_short = unfinished.is_some();
+        self.unfinished = unfinished.unwrap_or_default();
     }
 
     fn facts(&self, link: &Link) -> LinkFacts {
@@ -124,6 +151,12 @@ impl Kernel {
         self.datapath.is_some()
     }
 
+    /// Gateways of this host's default routes.
+    pub async fn gateways(&self) -> Result<BTreeSet<IpAddr>, Error> {
+        let routes = self.netlink.routes().await?;
+        Ok(routes.iter().filter(|route| route.is_default()).filter_map(|route| route.gateway).collect())
+    }
+
     /// The uplinks of the moment.
     pub async fn uplinks(&self) -> Result<Vec<Uplink>, Error> {
         let host = uplink::Observed::of(&self.netlink).await?;
@@ -138,15 +171,22 @@ impl Kernel {
             host.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
         let addresses = host.addresses.iter().filter(|address| !ours.contains(&address.index));
         let routes = host.routes.iter().filter(|route| !route.is_default() && !ours.contains(&route.oif));
-        let taken = |net: IpNet, by: &str| match net {
-            // The halves of a default route that VPN clients set occupy nothing.
-            IpNet::V4(net) if net.prefix_len() > 1 => Some(Taken { net: net.trunc(), by: by.to_owned() }),
-            IpNet::V4(_) | IpNet::V6(_) => None,
+        let taken = |net: IpNet, by: &str| {
+            pools::is_occupied(&net).then(|| Taken { net: net.trunc(), by: by.to_owned() })
         };
         Ok(addresses
             .filter_map(|address| taken(address.net, "an address of this host"))
             .chain(routes.filter_map(|route| taken(route.dst, "a route of this host")))
             .collect())
+    }
+
+    /// Addresses of the host by which it can be known outside; none of our own links.
+    pub async fn outside_addresses(&self) -> Result<BTreeSet<IpAddr>, Error> {
+        let host = uplink::Observed::of(&self.netlink).await?;
+        let ours: BTreeSet<u32> =
+            host.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
+        let fit = host.addresses.iter().filter(|address| address.global && !ours.contains(&address.index));
+        Ok(fit.map(|address| address.net.addr()).collect())
     }
 
     /// Names of the interfaces in a network namespace.
@@ -162,18 +202,22 @@ impl Kernel {
 
     async fn everything(&self) -> Result<Observed, Error> {
         let host = uplink::Observed::of(&self.netlink).await?;
-        let mut observed = Observed { whole: true, host: self.host(&host)?, ..Observed::default() };
-        for link in &host.links {
+        let mut observed = Observed { whole: true, cut_short: self.cut_short, ..Observed::default() };
+        observed.host = self.host(&host)?;
+        // That of the fragments is there when the programs are: no step is about it.
+        for link in host.links.iter().filter(|link| !fragments::is_ours(link)) {
             observed.links.insert(link.name.clone(), self.facts(link));
         }
         observed.addresses = addresses(&host.addresses);
-        let bridges = host.links.iter().filter(|link| uplink::is_owned(link) && link.controller.is_none());
-        let ours = bridges.flat_map(|link| bridge_sysctls(&link.name));
+        let bridges = host.links.iter().filter(|link| observed.links.contains_key(&link.name));
+        let bridges = bridges.filter(|link| uplink::is_owned(link) && link.controller.is_none());
+        let ours = bridges.flat_map(|link| bridge_sysctls(&link.name, true));
         observed.sysctls = values(ours.chain(host_sysctls()).map(|(path, _)| path))?;
         if let Some(datapath) = &self.datapath {
             observed.loaded = true;
             observed.binds = datapath.binds_reserved();
             observed.hooks = hooks(datapath)?;
+            observed.prefilters = prefilter::prefilters(datapath)?;
             observed.entries =
                 datapath.entries()?.into_iter().map(|entry| (RowKey::of(&entry), entry)).collect();
         }
@@ -183,10 +227,13 @@ impl Kernel {
     fn host(&self, observed: &uplink::Observed) -> Result<Host, Error> {
         let ours: BTreeSet<u32> =
             observed.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
-        let foreign = observed.addresses.iter().filter(|address| !ours.contains(&address.index));
+        let foreign = || observed.addresses.iter().filter(|address| !ours.contains(&address.index));
+        let passing = foreign().filter(|address| address.waning || address.temporary);
+        let uplinks = observed.uplinks(&self.uplinks)?;
         Ok(Host {
-            uplinks: observed.uplinks(&self.uplinks)?.into_iter().map(fact).collect(),
-            addresses: foreign.filter_map(|address| v4(address.net)).map(|net| net.addr()).collect(),
+            addresses: foreign().map(|address| address.net.addr()).collect(),
+            passing: passing.map(|address| address.net.addr()).collect(),
+            ..self.of_uplinks(observed, uplinks)?
         })
     }
 
@@ -215,11 +262,22 @@ impl Kernel {
         number_in(&self.netlink, link).await
     }
 
+    /// Says for how many flows a table is made, where there is none.
+    pub fn set_flows(&mut self, flows: u32) {
+        self.flows = flows;
+    }
+
     /// Loads the programs, or the present ones in place of older ones.
-    pub fn load(&mut self) -> Result<(), Error> {
+    pub async fn load(&mut self) -> Result<(), Error> {
+        self.load_programs()?;
+        self.establish_sorter().await;
+        Ok(())
+    }
+
+    fn load_programs(&mut self) -> Result<(), Error> {
         let was_up = self.is_up();
         let path = bpffs::ensure(&self.run_dir)?;
-        match Datapath::load(&path) {
+        match Datapath::load(&path, self.flows) {
             Ok(datapath) => {
                 self.datapath = Some(datapath);
                 Ok(())
@@ -233,7 +291,8 @@ impl Kernel {
         }
     }
 
-    fn unload(&mut self) -> Result<(), Error> {
+    async fn unload(&mut self) -> Result<(), Error> {
+        self.remove_sorter().await?;
         self.datapath = None;
         Ok(bpffs::remove(&self.run_dir)?)
     }
@@ -243,8 +302,8 @@ impl Kernel {
         Ok(())
     }
 
-    async fn add_address(&self, link: &str, address: Ipv4Net) -> Result<(), Error> {
-        match self.netlink.add_address(self.number(link).await?, address.into()).await {
+    async fn add_address(&self, link: &str, address: IpNet) -> Result<(), Error> {
+        match self.netlink.add_address(self.number(link).await?, address).await {
             Err(error) if error.is_exists() => Ok(()),
             result => Ok(result?),
         }
@@ -269,23 +328,20 @@ impl Kernel {
 
     async fn configure_inside(&self, inside: &Inside) -> Result<(), Error> {
         let ns = open_netns(&inside.netns)?;
-        let sysctl = Sysctl::ipv6(&inside.ifname, "disable_ipv6");
-        netns::in_netns(ns.as_fd(), || sysctl.set_if_there("1"))??;
+        netns::in_netns(ns.as_fd(), || set_all(&inside_sysctls(inside)))??;
         let netlink = Netlink::in_netns(&ns)?;
         let number = number_in(&netlink, &inside.ifname).await?;
-        netlink.add_address(number, inside.address.into()).await?;
-        netlink.set_up(number).await?;
-        match inside.gateway {
-            Some(gateway) => add_default_route(&netlink, gateway, number).await,
-            None => Ok(()),
+        for address in &inside.addresses {
+            netlink.add_address(number, *address).await?;
         }
+        netlink.set_up(number).await?;
+        add_default_routes(&netlink, &inside.gateways, number).await
     }
 
     async fn restore_route(&self, inside: &Inside) -> Result<(), Error> {
-        let Some(gateway) = inside.gateway else { return Ok(()) };
         let netlink = Netlink::in_netns(&open_netns(&inside.netns)?)?;
         let number = number_in(&netlink, &inside.ifname).await?;
-        add_default_route(&netlink, gateway, number).await
+        add_default_routes(&netlink, &inside.gateways, number).await
     }
 
     async fn join_bridge(&self, link: &str, bridge: &str) -> Result<(), Error> {
@@ -358,15 +414,6 @@ impl Kernel {
         Ok(self.datapath()?.delete(&self.entry(row).await?)?)
     }
 
-    fn end_flows(&self, addresses: &BTreeSet<Ipv4Addr>) -> Result<(), Error> {
-        let addresses: BTreeSet<Addr> = addresses.iter().map(|address| Addr::from(*address)).collect();
-        let of_them = |key: &FlowKey, flow: &Flow| {
-            [key.src, key.dst, flow.src, flow.dst].iter().any(|address| addresses.contains(address))
-        };
-        self.datapath()?.end_flows(&of_them)?;
-        Ok(())
-    }
-
     fn restore_host_sysctls(&self) -> Result<(), Error> {
         let put_back = FirstValues::of(&self.run_dir).put_back();
         put_back.or_else(|errors| Error::all(errors.into_iter().map(Error::from).collect()))
@@ -387,8 +434,8 @@ impl World for Kernel {
 
     async fn apply(&mut self, step: &Step) -> Result<(), Error> {
         match step {
-            Step::LoadPrograms => self.load(),
-            Step::UnloadPrograms => self.unload(),
+            Step::LoadPrograms => self.load().await,
+            Step::UnloadPrograms => self.unload().await,
             Step::SetHostSysctl { path, value } => {
                 Ok(FirstValues::of(&self.run_dir).set(&Sysctl::new(path), value)?)
             }
@@ -406,11 +453,13 @@ impl World for Kernel {
             Step::DeleteLinks { links } => self.delete_links(links).await,
             Step::AttachHook { hook, link } => self.attach_hook(*hook, link).await,
             Step::DetachHook { hook, link } => self.detach_hook(*hook, link).await,
+            Step::AttachPrefilter { link, choice } => self.attach_prefilter(link, *choice).await,
+            Step::DetachPrefilter { link } => self.detach_prefilter(link).await,
             Step::Put(row) => self.put(row).await,
             Step::Delete(row) => self.delete(row).await,
             Step::ReserveBinds => Ok(self.datapath()?.reserve_binds()?),
             Step::ReleaseBinds => Ok(self.datapath()?.release_binds()?),
-            Step::EndFlows { addresses } => self.end_flows(addresses),
+            Step::EndFlows => Ok(self.datapath()?.end_stale_flows().map(drop)?),
         }
     }
 }
@@ -436,11 +485,21 @@ async fn number_in(netlink: &Netlink, link: &str) -> Result<u32, Error> {
 }
 
 /// The container keeps a default route that it has already, be it ours of another network.
-async fn add_default_route(netlink: &Netlink, gateway: Ipv4Addr, number: u32) -> Result<(), Error> {
-    match netlink.add_default_route(gateway, number).await {
-        Err(error) if error.is_exists() => Ok(()),
-        result => Ok(result?),
+async fn add_default_routes(netlink: &Netlink, gateways: &[IpAddr], number: u32) -> Result<(), Error> {
+    for gateway in gateways {
+        match netlink.add_default_route(*gateway, number).await {
+            Err(error) if error.is_exists() => {}
+            result => result?,
+        }
     }
+    Ok(())
+}
+
+fn set_all(settings: &BTreeMap<String, String>) -> Result<(), Error> {
+    for (path, value) in settings {
+        Sysctl::new(path).set_if_there(value)?;
+    }
+    Ok(())
 }
 
 fn fact(uplink: uplink::UplinkFacts) -> Uplink {
@@ -449,19 +508,13 @@ fn fact(uplink: uplink::UplinkFacts) -> Uplink {
         name: uplink.name,
         mac: Mac(uplink.mac),
         mtu: uplink.mtu,
-        address: uplink.addr4,
+        addr4: uplink.addr4,
+        addr6: uplink.addr6,
     }
 }
 
-fn v4(net: IpNet) -> Option<Ipv4Net> {
-    match net {
-        IpNet::V4(net) => Some(net),
-        IpNet::V6(_) => None,
-    }
-}
-
-fn addresses(all: &[netlink::Address]) -> BTreeSet<(u32, Ipv4Net)> {
-    all.iter().filter_map(|address| Some((address.index, v4(address.net)?))).collect()
+fn addresses(all: &[netlink::Address]) -> BTreeSet<(u32, IpNet)> {
+    all.iter().map(|address| (address.index, address.net)).collect()
 }
 
 fn values(paths: impl Iterator<Item = String>) -> Result<BTreeMap<String, String>, Error> {
@@ -475,7 +528,8 @@ fn values(paths: impl Iterator<Item = String>) -> Result<BTreeMap<String, String
 }
 
 fn hooks(datapath: &Datapath) -> Result<BTreeSet<(Hook, u32)>, Error> {
-    Ok(datapath.attachments()?.into_iter().map(|attachment| (attachment.hook, attachment.ifindex)).collect())
+    let all = datapath.attachments()?.into_iter().map(|attachment| (attachment.hook, attachment.ifindex));
+    Ok(all.filter(|(hook, _)| *hook != Hook::FromFragments).collect())
 }
 
 fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {

@@ -1,16 +1,23 @@
 //! The packet: the only pointer arithmetic of the programs.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_pull_data, bpf_skb_store_bytes};
+use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
 
-/// Ethernet, IPv4 and TCP without options: what nearly every packet is read up to. Not more: the payload of a large
-/// frame is elsewhere, and bringing some of it here would be a copy per packet.
-const HEADERS: u32 = 14 + 20 + 20;
+/// Ethernet and ARP; or Ethernet, IPv4 without options, and the eight bytes that every transport header has. Not more
+/// before the protocol is known: of a GSO frame of SCTP, what follows its header of twelve bytes are whole segments, and
+/// one that bytes are taken from is spoilt.
+const HEADERS: u32 = 14 + 20 + 8;
 /// Every offset that is read or written is below this; said to the verifier by a mask, which changes none of them.
-const OFFSET_MASK: u32 = 0xff;
+const OFFSET_MASK: u32 = 0x1ff;
+/// The bits of a VLAN tag that name the VLAN (IEEE 802.1Q, 9.6).
+const VLAN_ID: u32 = 0xfff;
 /// In `tc_index` of frames that leave by an uplink translated; 16 bits.
 const TRANSLATED: u32 = 0x6e64;
+/// The same of fragments that come in once more, in order.
+const SORTED: u32 = 0x6e66;
 /// `PACKET_HOST` of `linux/if_packet.h`: the frame is for this host.
 const PACKET_HOST: u32 = 0;
 
@@ -25,6 +32,12 @@ impl Packet {
         let packet = Self { skb: ctx.skb.skb };
         packet.linearise(HEADERS);
         packet
+    }
+
+    /// The frame of a context that a call was given.
+    #[inline(always)]
+    pub(super) fn of(skb: *mut __sk_buff) -> Self {
+        Self { skb }
     }
 
     /// The context, for helpers.
@@ -82,6 +95,13 @@ impl Packet {
         unsafe { (*self.skb).vlan_present != 0 }
     }
 
+    /// The VLAN that the frame's tag names; zero when it names none, or there is no tag.
+    #[inline(always)]
+    pub(super) fn vlan(&self) -> u32 {
+        // SAFETY: as in `len`.
+        if self.has_vlan_tag() { unsafe { (*self.skb).vlan_tci & VLAN_ID } } else { 0 }
+    }
+
     /// Marks the frame as translated by us, for the guard of the uplink that it is redirected to. `tc_index` goes with
     /// the frame as far as the egress hook, and nothing else of a host uses it unless told to.
     #[inline(always)]
@@ -96,6 +116,21 @@ impl Packet {
     pub(super) fn is_translated(&self) -> bool {
         // SAFETY: as in `len`.
         unsafe { (*self.skb).tc_index == TRANSLATED }
+    }
+
+    /// Marks the frame as one that `from_fragments` has sent back to where it had come from.
+    #[inline(always)]
+    pub(super) fn mark_sorted(&self) {
+        // SAFETY: as in `mark_translated`.
+        unsafe { (&raw mut (*self.skb).tc_index).write_volatile(SORTED) };
+    }
+
+    /// Whether [`Packet::mark_sorted`] was called on the way. Who else could do that, with a program of his own at the
+    /// other end of a veth, only puts up with fragments that are not in order.
+    #[inline(always)]
+    pub(super) fn is_sorted(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).tc_index == SORTED }
     }
 
     /// Marks the frame as meant for whoever receives it next. Frames between containers carry the receiver's
@@ -115,6 +150,21 @@ impl Packet {
         // SAFETY: `at` has checked that all of T lies in the frame; header types are made of integers, so any
         // bytes are a value; read_unaligned asks for no alignment.
         Some(unsafe { at.read_unaligned() })
+    }
+
+    /// Reads a value that a rare packet has, wherever it lies: by a helper that copies, so that the verifier has no pointer
+    /// to follow and nothing needs to be linear.
+    #[inline(always)]
+    pub(super) fn load<T: Copy>(&self, offset: u32) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        let to = value.as_mut_ptr().cast();
+        // SAFETY: the helper writes as many bytes as the value has, or fails; header types are made of integers, so that
+        // any bytes are a value.
+        match unsafe { bpf_skb_load_bytes(self.skb.cast(), offset, to, size_of::<T>() as u32) } {
+            // SAFETY: the helper has written all of it.
+            0 => Some(unsafe { value.assume_init() }),
+            _ => None,
+        }
     }
 
     /// Writes a value at an offset from the Ethernet header; `None` when the frame is shorter.

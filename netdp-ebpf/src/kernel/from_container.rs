@@ -1,18 +1,24 @@
 //! Everything that a container sends.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use netdp_common::ipv4::Ipv4Header;
+use netdp_common::fragments::LIMIT_CONTAINER;
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
-use netdp_common::{Addr, Backend, EndpointKey, Exit, Flow, Link, Reason, Zone, link_flags, uplink};
+use netdp_common::uplink::{self, LASTING};
+use netdp_common::{Addr, EndpointKey, Exit, Flow, Link, Reason, Uplink, Zone, link_flags, proto};
 
 use super::access::Packet;
 use super::conntrack;
+use super::excluded;
 use super::forward::{self, Action, Route};
+use super::fragments::{self, Part};
 use super::icmp;
+use super::mapping::{self, Admission};
 use super::maps::{ENDPOINTS, HOST_ADDRS, LINKS, SUBNETS, UPLINKS};
-use super::parse::{self, ArpHeader, ETH_LEN, EthHeader, Tuple, ethertype};
-use super::sockets;
+use super::neighbour;
+use super::parse::{self, ArpHeader, ETH_LEN, EthHeader, Tuple, ethertype, icmp_type};
+use super::scratch;
+use super::{rogue, sockets, sound, source};
 
 /// Who sends: the veth and what may come in by it.
 type Sender = (u32, &'static Link);
@@ -30,10 +36,9 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
         return Err(Reason::VlanTag);
     }
     match eth.ethertype {
-        ethertype::IPV4 => ipv4(packet, &eth, (ifindex, link), tuple),
         ethertype::ARP => arp(packet, link),
-        ethertype::IPV6 => Err(Reason::Ipv6Disabled),
-        _ => Err(Reason::UnknownL3),
+        ethertype::IPV6 if link.addr6 == Addr::UNSPECIFIED => Err(Reason::Ipv6Disabled),
+        _ => ip(packet, &eth, (ifindex, link), tuple),
     }
 }
 
@@ -50,42 +55,56 @@ fn arp(packet: &Packet, link: &Link) -> Result<Action, Reason> {
 }
 
 #[inline(always)]
-fn ipv4(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Result<Action, Reason> {
-    let header = parse::ipv4(packet, tuple)?;
+fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Result<Action, Reason> {
+    parse::network(packet, eth.ethertype, tuple)?;
     let (link, dst) = (from.1, tuple.key.dst);
-    if tuple.key.src != link.addr4 {
+    let is_on_link = neighbour::is_on_link(packet, tuple);
+    if is_on_link {
+        neighbour::check(packet, link, tuple)?;
+    } else if tuple.key.src != if dst.is_v4() { link.addr4 } else { link.addr6 } {
         return Err(Reason::SpoofedIp);
     }
     // By the IP address, not by the MAC: a unicast packet in a broadcast frame would be everybody's on the bridge.
-    if dst.is_group4() {
-        return to_group(link);
+    if dst.is_group() {
+        return if is_on_link {
+            neighbour::to_group(packet, link, tuple)
+        } else {
+            to_group(packet, link, tuple)
+        };
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if let Some(neighbour) = unsafe { ENDPOINTS.get(EndpointKey { addr: dst, network: link.network }) } {
         if link.flags & link_flags::NO_ICC != 0 {
             return Err(Reason::IccDisabled);
         }
+        rogue::check(packet, tuple)?;
         if eth.dst != neighbour.mac {
             packet.write(0, &[neighbour.mac, link.gateway_mac]).ok_or(Reason::Malformed)?;
         }
         return forward::peer(packet, neighbour.ifindex, Action::Local);
     }
-    if dst.is_loopback4() {
+    if dst.is_loopback() || dst.is_unspecified() {
         return Err(Reason::LoopbackFromContainer);
     }
-    if eth.dst != link.gateway_mac {
-        return past_gateway(eth, link, &dst);
+    if is_on_link {
+        return neighbour::to_gateway(eth, link);
     }
-    beyond_network(packet, &header, from, tuple)
+    if eth.dst != link.gateway_mac {
+        return past_gateway(packet, eth, link, tuple);
+    }
+    beyond_network(packet, from, tuple)
 }
 
 /// Not to the gateway and to no endpoint: the broadcast of the own network, or a frame that the bridge would hand to
 /// somebody whom the packet is not for.
 #[inline(always)]
-fn past_gateway(eth: &EthHeader, link: &Link, dst: &Addr) -> Result<Action, Reason> {
+fn past_gateway(packet: &Packet, eth: &EthHeader, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
+    let dst = &tuple.key.dst;
     match SUBNETS.get(Key::new(128, *dst)) {
-        Some(network) if *network == link.network && eth.dst.is_group() && *dst != link.gateway4 => {
-            to_group(link)
+        Some(network)
+            if *network == link.network && dst.is_v4() && eth.dst.is_group() && *dst != link.gateway4 =>
+        {
+            to_group(packet, link, tuple)
         }
         Some(network) if *network != link.network => Err(Reason::InterNetwork),
         _ => Err(Reason::WrongMac),
@@ -94,37 +113,90 @@ fn past_gateway(eth: &EthHeader, link: &Link, dst: &Addr) -> Result<Action, Reas
 
 /// To everybody who listens, which the bridge knows; it would reach the neighbours.
 #[inline(always)]
-fn to_group(link: &Link) -> Result<Action, Reason> {
-    if link.flags & link_flags::NO_ICC != 0 { Err(Reason::IccDisabled) } else { Ok(Action::SlowPath) }
+fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
+    if link.flags & link_flags::NO_ICC != 0 {
+        return Err(Reason::IccDisabled);
+    }
+    rogue::check(packet, tuple)?;
+    Ok(Action::SlowPath)
 }
 
 /// To the host, to another network or to the outside.
 #[inline(always)]
-fn beyond_network(
-    packet: &Packet,
-    header: &Ipv4Header,
-    from: Sender,
-    tuple: &mut Tuple,
-) -> Result<Action, Reason> {
-    if let Err(reason) = parse::transport(packet, header, Zone::CONTAINER, tuple) {
-        return untracked(packet, tuple, from.1, reason);
+fn beyond_network(packet: &Packet, from: Sender, tuple: &mut Tuple) -> Result<Action, Reason> {
+    // What stays in its network is no router's to judge, as on any bridge.
+    sound::header(packet, tuple)?;
+    let mut followed = None;
+    if tuple.fragment {
+        if !packet.is_sorted() {
+            return unsorted(packet, tuple, from.1);
+        }
+        if let Part::Later = fragments::part(packet, tuple, Zone::CONTAINER) {
+            followed = conntrack::followed(tuple);
+        }
+        if followed.is_none() && !tuple.is_first {
+            return untracked(packet, tuple, from.1, Reason::Fragment);
+        }
     }
-    if let Some(flow) = conntrack::follow(packet, tuple) {
-        // SAFETY: the kernel keeps the value in place while the program runs.
-        return deliver(packet, tuple, unsafe { &*flow }, from.1);
-    }
-    // One call after the other, not one inside the other: the stack of a chain of calls is 512 bytes in all.
-    let mut next = first(packet, tuple, from)?;
-    if let First::Outside = next {
-        next = masquerade(packet, tuple, from)?;
-    }
-    if let First::SlowPath = next {
-        return Ok(Action::SlowPath);
-    }
-    conntrack::begin_translated(packet)?;
-    let flow = conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?;
-    // SAFETY: as above.
+    let flow = match followed {
+        Some(flow) => flow,
+        None => {
+            if let Err(reason) = parse::transport(packet, Zone::CONTAINER, tuple) {
+                return untracked(packet, tuple, from.1, reason);
+            }
+            match conntrack::follow(packet, tuple) {
+                Some(flow) => flow,
+                None => match begin(packet, from, tuple)? {
+                    First::Prepared | First::Untranslated => {
+                        conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?
+                    }
+                    _ => return Ok(Action::SlowPath),
+                },
+            }
+        }
+    };
+    // SAFETY: the kernel keeps the value in place while the program runs.
     deliver(packet, tuple, unsafe { &*flow }, from.1)
+}
+
+/// A fragment as it was sent. One whose time to live ends here is the stack's to answer.
+#[inline(always)]
+fn unsorted(packet: &Packet, tuple: &Tuple, link: &Link) -> Result<Action, Reason> {
+    if tuple.ttl <= 1 {
+        return untracked(packet, tuple, link, Reason::TtlExceeded);
+    }
+    fragments::sort(packet, LIMIT_CONTAINER).or_else(|reason| untracked(packet, tuple, link, reason))
+}
+
+/// Begins the flow of a first packet, unless that is somebody else's. One call after the other, not one inside the other:
+/// the stack of a chain of calls is 512 bytes in all.
+#[inline(always)]
+fn begin(packet: &Packet, from: Sender, tuple: &Tuple) -> Result<First, Reason> {
+    let mut next = first(tuple, from.1)?;
+    match next {
+        First::Hairpin => next = hairpin(packet, tuple, from)?,
+        First::Outside => {
+            next = masquerade(packet, tuple, from)?;
+            if let First::Prepared = next {
+                mapping::refuse_held()?;
+                mapping::prefer(from.1.flags)?;
+            }
+        }
+        First::Meeting => {
+            next = First::SlowPath;
+            if let Admission::Prepared = mapping::meet(packet, tuple, from)? {
+                mapping::prefer(from.1.flags)?;
+                next = First::Prepared;
+            }
+        }
+        First::SlowPath | First::Prepared | First::Untranslated => {}
+    }
+    match next {
+        First::Prepared => conntrack::begin_translated(packet)?,
+        First::Untranslated => conntrack::begin_as_it_is()?,
+        _ => {}
+    }
+    Ok(next)
 }
 
 #[inline(always)]
@@ -133,6 +205,7 @@ fn deliver(packet: &Packet, tuple: &Tuple, flow: &Flow, link: &Link) -> Result<A
         Exit::UPLINK => forward::to_uplink(packet, tuple, flow, link.bridge),
         Exit::ENDPOINT => forward::to_endpoint(packet, tuple, flow),
         Exit::LOOPBACK => forward::to_loopback(packet, tuple, flow),
+        Exit::WAITING => Err(Reason::UdpFiltered),
         _ => Err(Reason::CtInvalid),
     }
 }
@@ -142,6 +215,9 @@ fn deliver(packet: &Packet, tuple: &Tuple, flow: &Flow, link: &Link) -> Result<A
 fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Result<Action, Reason> {
     if reason == Reason::Malformed {
         return Err(reason);
+    }
+    if tuple.key.proto == proto::ICMP && tuple.flags == icmp_type::REDIRECT {
+        return Err(Reason::IcmpRedirect);
     }
     let mut reason = reason;
     if reason == Reason::UnknownL4 && icmp::is_error(tuple) {
@@ -160,29 +236,40 @@ fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Res
 /// To the host's own stack. An internal network reaches the gateway and nothing else.
 #[inline(always)]
 fn to_host(dst: Addr, link: &Link) -> Result<First, Reason> {
-    if link.flags & link_flags::INTERNAL != 0 && dst != link.gateway4 {
+    if link.flags & link_flags::INTERNAL != 0 && dst != link.gateway4 && dst != link.gateway6 {
         return Err(Reason::InternalNetwork);
     }
     Ok(First::SlowPath)
 }
 
 /// What becomes of the first packet of a tuple.
+#[repr(u32)]
 enum First {
     /// No flow: the bridge or the host's stack goes on with it.
     SlowPath,
+    /// To a published port of this host: a flow is to be prepared.
+    Hairpin,
     /// To the outside: a flow is to be prepared.
     Outside,
+    /// To the outside endpoint of a container: a flow is to be prepared.
+    Meeting,
     /// A flow is prepared: it is to be begun, and the packet follows it.
     Prepared,
+    /// The same, with its source as it is.
+    Untranslated,
 }
 
+/// Networks whose containers nobody outside sees.
+const HAVE_NO_OUTSIDE: u32 = link_flags::INTERNAL | link_flags::NO_MASQUERADE;
+
 #[inline(never)]
-fn first(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> {
-    let (key, link) = (&tuple.key, from.1);
+fn first(tuple: &Tuple, link: &Link) -> Result<First, Reason> {
+    let key = &tuple.key;
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if unsafe { HOST_ADDRS.get(&key.dst) }.is_some() {
         return match sockets::published(key.dst, key.dport, key.proto) {
-            Some(backend) if link.flags & link_flags::INTERNAL == 0 => hairpin(packet, tuple, from, backend),
+            Some(_) if link.flags & link_flags::INTERNAL == 0 => Ok(First::Hairpin),
+            None if link.flags & HAVE_NO_OUTSIDE == 0 && mapping::is_outside(key) => Ok(First::Meeting),
             _ => to_host(key.dst, link),
         };
     }
@@ -198,8 +285,10 @@ fn first(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> 
 
 /// To a published port of this host: the receiver sees the address that the sender was told to use, so that its
 /// replies come back through us (RFC 4787, REQ-9).
-#[inline(always)]
-fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender, backend: &Backend) -> Result<First, Reason> {
+#[inline(never)]
+fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> {
+    let key = &tuple.key;
+    let Some(backend) = sockets::published(key.dst, key.dport, key.proto) else { return Ok(First::SlowPath) };
     let Some(state) = tracker::first(tuple.key.proto, tuple.flags, false) else {
         // A reply to a connection that a process of the host has opened from that port.
         return Ok(First::SlowPath);
@@ -207,9 +296,15 @@ fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender, backend: &Backend) -> R
     if sockets::socket(packet.skb(), &tuple.key) {
         return Ok(First::SlowPath);
     }
+    source::check(&tuple.key, backend)?;
+    if tuple.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
     let back = Delivery::link(from.0, from.1);
     let new = conntrack::prepare()?;
-    *new = NewFlow::publish(tuple.key, tuple.key.dst, backend, back, state, conntrack::now());
+    // Between families the receiver sees its gateway, for there is no other address that it could answer to.
+    let src = if backend.addr.is_v4() == tuple.key.dst.is_v4() { tuple.key.dst } else { backend.gateway };
+    *new = NewFlow::publish(tuple.key, src, backend, back, state, conntrack::now());
     Ok(First::Prepared)
 }
 
@@ -217,20 +312,46 @@ fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender, backend: &Backend) -> R
 fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason> {
     let state = tracker::first(tuple.key.proto, tuple.flags, true).ok_or(Reason::CtInvalid)?;
     if tuple.ttl <= 1 {
-        return Ok(First::SlowPath);
+        return Err(Reason::TtlExceeded);
     }
-    let ifindex = match forward::route(packet, tuple, from.1.bridge, &tuple.key.dst) {
-        Route::Via(ifindex, _) => ifindex,
-        Route::Stack => return Ok(First::SlowPath),
-        Route::Refused(reason) => return Err(reason),
+    let ifindex = match forward::route(packet, tuple, from.1.bridge, &tuple.key.dst, forward::SOURCE) {
+        Route::Via | Route::Cut => scratch::way().map_or(uplink::FIRST, |way| way.ifindex()),
         Route::Disabled => uplink::FIRST,
+        Route::Stack => return Ok(First::SlowPath),
+        Route::FragNeeded => return Err(Reason::FragNeeded),
+        Route::NoFib => return Err(Reason::NoFib),
     };
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     let uplink = unsafe { UPLINKS.get(ifindex) }.ok_or(Reason::NoUplink)?;
-    if !uplink.addr4.is_v4() {
+    let is_excluded = excluded::is_excluded(from.1, &tuple.key.dst);
+    let new = conntrack::prepare()?;
+    *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, tuple.key.src), state, conntrack::now());
+    if is_excluded {
+        return Ok(First::Untranslated);
+    }
+    choose_source(new, from.1, uplink)?;
+    Ok(First::Prepared)
+}
+
+/// Gives a masqueraded flow its source: that of the network, else what the route prefers where the kernel says so, else that
+/// of the uplink. All of them are the host's own.
+#[inline(always)]
+fn choose_source(new: &mut NewFlow, link: &Link, uplink: &Uplink) -> Result<(), Reason> {
+    let v4 = new.key.dst.is_v4();
+    let snat = link.snat(v4);
+    if snat != Addr::UNSPECIFIED {
+        new.src = snat;
+        // SAFETY: the controller replaces entries whole, and the map is not preallocated.
+        return if unsafe { HOST_ADDRS.get(&new.src) }.is_some() { Ok(()) } else { Err(Reason::SnatIpGone) };
+    }
+    let own = if v4 { uplink.addr4 } else { uplink.addr6 };
+    if own == Addr::UNSPECIFIED {
         return Err(Reason::NoUplink);
     }
-    let new = conntrack::prepare()?;
-    *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, uplink.addr4), state, conntrack::now());
-    Ok(First::Prepared)
+    new.src = scratch::way().map_or(own, |way| way.source(v4));
+    // SAFETY: as above. Until the controller knows an address it is not used, and what was not answered is the container's.
+    if !unsafe { HOST_ADDRS.get(&new.src) }.is_some_and(|lasts| *lasts == LASTING) {
+        new.src = own;
+    }
+    Ok(())
 }

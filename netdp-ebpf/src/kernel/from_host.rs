@@ -7,26 +7,35 @@ use netdp_common::{Backend, Reason, Zone, proto};
 use super::access::Packet;
 use super::conntrack;
 use super::forward::{self, Action};
-use super::parse::{self, Tuple, ethertype};
+use super::parse::{self, Tuple};
 use super::sockets;
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
-    if eth.ethertype != ethertype::IPV4 {
+    if parse::network(packet, eth.ethertype, tuple).is_err() {
         return Ok(Action::NotOurs);
     }
-    let Ok(header) = parse::ipv4(packet, tuple) else { return Ok(Action::NotOurs) };
-    if header.proto != proto::TCP && header.proto != proto::UDP {
+    if !matches!(tuple.key.proto, proto::TCP | proto::UDP | proto::SCTP) {
         return Ok(Action::NotOurs);
     }
-    if parse::transport(packet, &header, Zone::HOST, tuple).is_err() {
+    if parse::transport(packet, Zone::HOST, tuple).is_err() {
         return Ok(Action::NotOurs);
     }
-    if let Some(flow) = conntrack::follow(packet, tuple) {
-        // SAFETY: the kernel keeps the value in place while the program runs.
-        return forward::to_endpoint(packet, tuple, unsafe { &*flow });
-    }
+    let flow = match conntrack::follow(packet, tuple) {
+        Some(flow) => flow,
+        None => match new(packet, tuple)? {
+            Action::Published => conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?,
+            other => return Ok(other),
+        },
+    };
+    // SAFETY: the kernel keeps the value in place while the program runs.
+    forward::to_endpoint(packet, tuple, unsafe { &*flow })
+}
+
+/// A packet of no flow: [`Action::Published`] when one was begun.
+#[inline(always)]
+fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     // Mid-stream TCP without a flow is the host's own: no look-up for it.
     if tracker::first(tuple.key.proto, tuple.flags, false).is_none() {
         return Ok(Action::NotOurs);
@@ -37,7 +46,8 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
     }
 }
 
-/// The first packet to a published port: the container sees its gateway, which is where its replies go.
+/// The first packet to a published port: the container sees its gateway, which is where its replies go. The port's
+/// sources are not asked for: the host reaches the container's own address anyway.
 #[inline(always)]
 fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, Reason> {
     if tuple.key.proto == proto::UDP && sockets::socket(packet.skb(), &tuple.key) {
@@ -48,7 +58,5 @@ fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, 
     let new = conntrack::prepare()?;
     *new = NewFlow::publish(tuple.key, backend.gateway, backend, back, state, conntrack::now());
     conntrack::begin_translated(packet)?;
-    let flow = conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?;
-    // SAFETY: the kernel keeps the value in place while the program runs.
-    forward::to_endpoint(packet, tuple, unsafe { &*flow })
+    Ok(Action::Published)
 }

@@ -1,42 +1,119 @@
 //! Everything that the outside sends to the host.
 
 use aya_ebpf::maps::lpm_trie::Key;
+use netdp_common::fragments::LIMIT_UPLINK;
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
-use netdp_common::{Addr, Backend, Reason, Zone, proto};
+use netdp_common::{Addr, Backend, Reason, State, Zone, proto};
 
 use super::access::Packet;
 use super::conntrack;
+use super::deny;
 use super::forward::{self, Action};
+use super::fragments::{self, Part};
 use super::icmp;
+use super::mapping::{self, Admission};
 use super::maps::{HOST_ADDRS, SUBNETS};
-use super::parse::{self, Tuple, ethertype};
-use super::sockets;
+use super::neighbour;
+use super::parse::{self, Tuple};
+use super::{sockets, sound, source, unasked};
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
-    // A tagged frame is for the VLAN's own interface, which is an uplink of its own or none.
-    if eth.ethertype != ethertype::IPV4 || !packet.is_for_host() || packet.has_vlan_tag() {
+    // A tagged frame is for the VLAN's own interface, which is an uplink of its own or none. VLAN 0 is none: the kernel
+    // takes such a tag, which only gives a priority, for nothing.
+    if !parse::is_ip(eth.ethertype) || packet.vlan() != 0 {
         return Ok(Action::NotOurs);
     }
     // What is malformed is not ours to judge: the host's stack drops it, and cannot route it to a container.
-    let Ok(header) = parse::ipv4(packet, tuple) else { return Ok(Action::NotOurs) };
-    if let Err(reason) = parse::transport(packet, &header, Zone::UPLINK, tuple) {
-        return untracked(packet, tuple, reason);
+    // But it walks longer chains of extension headers than we do; the addresses stand before them.
+    let network = parse::network(packet, eth.ethertype, tuple);
+    if !matches!(network, Ok(()) | Err(Reason::ExtensionHeaders)) || sound::header(packet, tuple).is_err() {
+        return Ok(Action::NotOurs);
     }
-    if let Some(flow) = conntrack::follow(packet, tuple) {
-        // SAFETY: the kernel keeps the value in place while the program runs.
-        return forward::to_endpoint(packet, tuple, unsafe { &*flow });
+    // Where no prefilter runs; of what is for many too, as there.
+    if deny::refused(tuple.key.src) && !neighbour::is_from_link(packet, tuple) {
+        return Err(Reason::Denied);
+    }
+    if !packet.is_for_host() {
+        if !packet.is_sorted() {
+            return Ok(Action::NotOurs);
+        }
+        packet.mark_for_receiver();
+    }
+    if network.is_err() {
+        return passing(tuple.key.dst);
+    }
+    let mut followed = None;
+    if tuple.fragment {
+        if !packet.is_sorted() {
+            return unsorted(packet, tuple);
+        }
+        if let Part::Later = fragments::part(packet, tuple, Zone::UPLINK) {
+            followed = conntrack::followed(tuple);
+        }
+        if followed.is_none() && !tuple.is_first {
+            return passing(tuple.key.dst);
+        }
+    }
+    let flow = match followed {
+        Some(flow) => flow,
+        None => {
+            if let Err(reason) = parse::transport(packet, Zone::UPLINK, tuple) {
+                return untracked(packet, tuple, reason);
+            }
+            match conntrack::follow(packet, tuple) {
+                Some(flow) => flow,
+                None => match new(packet, tuple)? {
+                    Action::Published => conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?,
+                    other => return Ok(other),
+                },
+            }
+        }
+    };
+    // SAFETY: the kernel keeps the value in place while the program runs.
+    forward::to_endpoint(packet, tuple, unsafe { &*flow })
+}
+
+/// A fragment as it has arrived. Where it cannot be put in order, it is the host's, whose own stack does that for its own.
+#[inline(always)]
+fn unsorted(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
+    let dst = tuple.key.dst;
+    if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
+        return Err(Reason::SpoofedIp);
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback4() {
+    if tuple.ttl <= 1 || unsafe { HOST_ADDRS.get(&dst) }.is_none() || dst.is_loopback() {
+        return passing(dst);
+    }
+    fragments::sort(packet, LIMIT_UPLINK).or_else(|_| passing(dst))
+}
+
+/// A packet of no flow: [`Action::Published`] when one was begun.
+#[inline(always)]
+fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
+    // Nobody outside has a container's address: whatever answers would answer to the container.
+    if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
+        return Err(Reason::SpoofedIp);
+    }
+    // SAFETY: the controller replaces entries whole, and the map is not preallocated.
+    if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback() {
         return passing(tuple.key.dst);
     }
     match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
         Some(backend) => publish(packet, tuple, backend),
-        None => Ok(Action::NotOurs),
+        None if tuple.key.proto == proto::TCP => unasked::judge(packet, tuple),
+        None => admit(packet, tuple),
     }
+}
+
+/// To a port that nobody has published: perhaps one that a container is seen by.
+#[inline(always)]
+fn admit(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
+    let Admission::Prepared = mapping::admit(packet, tuple)? else { return Ok(Action::NotOurs) };
+    conntrack::begin_as_it_is()?;
+    Ok(Action::Published)
 }
 
 /// A packet without a tuple: an ICMP error about a flow of ours, or none of our business.
@@ -64,21 +141,30 @@ fn passing(dst: Addr) -> Result<Action, Reason> {
 /// The first packet to a published port.
 #[inline(always)]
 fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, Reason> {
-    // The host may have opened a connection from that very port: mid-stream TCP and its UDP are its own.
-    let Some(state) = tracker::first(tuple.key.proto, tuple.flags, false) else {
+    let Some(state) = tracker::first(tuple.key.proto, tuple.flags, true) else {
         return Ok(Action::NotOurs);
     };
-    if tuple.key.proto == proto::UDP && sockets::socket(packet.skb(), &tuple.key) {
+    // The host may have opened a connection from that very port: mid-stream TCP and its UDP are its own. Nobody's is a
+    // connection of before the datapath lost its state.
+    if state != State::TcpSynSent && sockets::socket(packet.skb(), &tuple.key) {
         return Ok(Action::NotOurs);
     }
-    if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
+    if tuple.key.src.is_martian() {
         return Err(Reason::SpoofedIp);
     }
-    let back = Delivery::uplink(packet.ifindex());
+    source::check(&tuple.key, backend)?;
+    if tuple.ttl <= 1 {
+        return Err(Reason::TtlExceeded);
+    }
+    let (now, back) = (conntrack::now(), Delivery::uplink(packet.ifindex()));
     let new = conntrack::prepare()?;
-    *new = NewFlow::publish(tuple.key, tuple.key.src, backend, back, state, conntrack::now());
-    conntrack::begin(packet)?;
-    let flow = conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?;
-    // SAFETY: the kernel keeps the value in place while the program runs.
-    forward::to_endpoint(packet, tuple, unsafe { &*flow })
+    if backend.addr.is_v4() == tuple.key.src.is_v4() {
+        *new = NewFlow::publish(tuple.key, tuple.key.src, backend, back, state, now);
+        conntrack::begin(packet)?;
+    } else {
+        // Between families the container sees its gateway, for it cannot have the client's address.
+        *new = NewFlow::publish(tuple.key, backend.gateway, backend, back, state, now);
+        conntrack::begin_translated(packet)?;
+    }
+    Ok(Action::Published)
 }

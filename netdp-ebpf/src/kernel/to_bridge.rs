@@ -8,7 +8,7 @@ use netdp_common::Reason;
 use super::access::Packet;
 use super::forward::Action;
 use super::maps::SUBNETS;
-use super::parse::{self, Tuple, ethertype};
+use super::parse::{self, Tuple};
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
@@ -16,7 +16,8 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
         return Ok(Action::NotOurs);
     }
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
-    if eth.ethertype != ethertype::IPV4 || parse::ipv4(packet, tuple).is_err() {
+    // The stack walks longer chains of extension headers than we do; the addresses stand before them.
+    if !matches!(parse::network(packet, eth.ethertype, tuple), Ok(()) | Err(Reason::ExtensionHeaders)) {
         return Ok(Action::NotOurs);
     }
     match SUBNETS.get(Key::new(128, tuple.key.dst)) {

@@ -1,15 +1,16 @@
 //! What is about to leave by an uplink: the guard. No container address passes it untranslated.
 
 use aya_ebpf::maps::lpm_trie::Key;
-use netdp_common::ipv4::Ipv4Header;
-use netdp_common::{Exit, Reason, Zone, proto, tracker};
+use netdp_common::{Exit, Reason, Zone, mapping::is_by_address, proto, tracker};
 
 use super::access::Packet;
 use super::conntrack;
 use super::forward::Action;
-use super::maps::{HOST_ADDRS, SUBNETS, UPLINKS};
+use super::fragments::{self, Part};
+use super::mapping;
+use super::maps::{HOST_ADDRS, SUBNETS};
 use super::nat::{self, Hop};
-use super::parse::{self, Tuple, ethertype, icmp_type};
+use super::parse::{self, Tuple};
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
@@ -17,45 +18,63 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
         return Ok(Action::NotOurs);
     }
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
-    if eth.ethertype != ethertype::IPV4 {
+    let network = parse::network(packet, eth.ethertype, tuple);
+    // The stack walks longer chains of extension headers than we do; the addresses stand before them.
+    if !matches!(network, Ok(()) | Err(Reason::ExtensionHeaders)) {
         return Ok(Action::NotOurs);
     }
-    let Ok(header) = parse::ipv4(packet, tuple) else { return Ok(Action::NotOurs) };
     let src = tuple.key.src;
-    // SAFETY: the controller replaces entries whole, and the maps are not preallocated.
+    // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     unsafe {
-        if UPLINKS.get(packet.ifindex()).is_some_and(|uplink| uplink.addr4 == src) {
-            return own(packet, &header, tuple);
-        }
-        if SUBNETS.get(Key::new(128, src)).is_none() || HOST_ADDRS.get(&src).is_some() {
-            return Ok(Action::NotOurs);
+        if HOST_ADDRS.get(&src).is_some() {
+            return own(packet, tuple);
         }
     }
-    slow_path(packet, &header, tuple)
+    if SUBNETS.get(Key::new(128, src)).is_none() {
+        return Ok(Action::NotOurs);
+    }
+    network.map_err(|_| Reason::Unmasqueraded)?;
+    slow_path(packet, tuple)
 }
 
 /// The host's own traffic, which passes. Where it begins something from a port that a masqueraded flow has to the same
-/// remote, the flow gives way: the host comes first, and the container is given another port.
+/// remote, the flow gives way: the host comes first, and the container is given another port. Where there is none to give, the
+/// remote is the host's as long as it speaks to it.
 #[inline(always)]
-fn own(packet: &Packet, header: &Ipv4Header, tuple: &mut Tuple) -> Result<Action, Reason> {
-    if parse::transport(packet, header, Zone::UPLINK, tuple).is_err() {
+fn own(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
+    if parse::transport(packet, Zone::UPLINK, tuple).is_err() {
         return Ok(Action::NotOurs);
     }
     let begins = match tuple.key.proto {
-        proto::ICMP => tuple.flags == icmp_type::ECHO_REQUEST,
+        proto::ICMP | proto::ICMPV6 => parse::is_request(tuple),
         proto => tracker::first(proto, tuple.flags, false).is_some(),
     };
     if begins {
         conntrack::give_way(&tuple.key.reversed(Zone::UPLINK));
+        if is_by_address(tuple.key.proto) {
+            mapping::hold_for_host(&tuple.key);
+        }
     }
     Ok(Action::NotOurs)
 }
 
 /// A container's packet that the host's stack has routed: translated when its flow is known, else dropped.
 #[inline(always)]
-fn slow_path(packet: &Packet, header: &Ipv4Header, tuple: &mut Tuple) -> Result<Action, Reason> {
-    parse::transport(packet, header, Zone::CONTAINER, tuple).map_err(|_| Reason::Unmasqueraded)?;
-    let flow = conntrack::follow(packet, tuple).ok_or(Reason::Unmasqueraded)?;
+fn slow_path(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
+    let mut followed = None;
+    // The stack cuts in order.
+    if tuple.fragment
+        && let Part::Later = fragments::part(packet, tuple, Zone::CONTAINER)
+    {
+        followed = conntrack::followed(tuple);
+    }
+    let flow = match followed {
+        Some(flow) => flow,
+        None => {
+            parse::transport(packet, Zone::CONTAINER, tuple).map_err(|_| Reason::Unmasqueraded)?;
+            conntrack::follow(packet, tuple).ok_or(Reason::Unmasqueraded)?
+        }
+    };
     // SAFETY: the kernel keeps the value in place while the program runs.
     let flow = unsafe { &*flow };
     if flow.exit != Exit::UPLINK {

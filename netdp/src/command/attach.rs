@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -12,17 +13,14 @@ use crate::cli::Attach;
 use crate::host::{bpffs, netns};
 use crate::instance::{self, Part, Session, find_network};
 use crate::ipam;
-use crate::model::{Attachment, Bridge, Endpoint, Mac, Netns, Network};
-use crate::names::Id;
+use crate::model::{Attachment, Bridge, Endpoint, Mac, Netns, Network, Pool, v4, v6};
+use crate::names::{Id, random_bytes};
 use crate::output;
 use crate::publish::PortSpec;
 use crate::store::Change;
 use crate::world::open_netns;
 
 pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach) -> Result<(), Error> {
-    if args.ip6.is_some() {
-        return Err(Error::Unsupported("--ip6".to_owned()));
-    }
     if !bpffs::is_mounted(&bpffs::path(&context.place.run_dir)) {
         return Err(Error::NotUp);
     }
@@ -193,18 +191,45 @@ impl Join<'_> {
 
     async fn attachment(&self, session: &Session) -> Result<Attachment, Error> {
         let used = session.store.used_addresses(self.network.number)?;
-        let address = match self.args.ip {
-            Some(asked) => ipam::claim(&self.bridge.pool, asked, &used)?,
-            None => ipam::next_free(&self.bridge.pool, &used)?,
-        };
-        Ok(Attachment {
+        let [addr4, addr6] = self.addresses(&used)?;
+        let mut attachment = Attachment {
             id: Id::random().map_err(Error::io("read random bytes"))?,
             network: self.network.number,
-            address,
-            mac: self.args.mac_address.unwrap_or_else(|| Mac::of_address(address)),
+            addr4: addr4.and_then(v4),
+            addr6: addr6.and_then(v6),
+            mac: self.mac(addr4.and_then(v4))?,
             ifname: self.ifname(session).await?,
-            ports: host_ports::allocate(&session.store, &self.specs(), self.bridge.host_binding)?,
-        })
+            ports: Vec::new(),
+        };
+        let specs = self.specs();
+        attachment.ports =
+            host_ports::allocate(&session.store, &specs, self.bridge.host_binding, &attachment)?;
+        Ok(attachment)
+    }
+
+    /// One of each family that the network has: as asked for, else the lowest free one.
+    fn addresses(&self, used: &BTreeSet<IpAddr>) -> Result<[Option<IpAddr>; 2], Error> {
+        let choose = |pool: Option<&Pool>, asked: Option<IpAddr>, family| match (pool, asked) {
+            (Some(pool), Some(asked)) => Ok(Some(ipam::claim(pool, asked, used)?)),
+            (Some(pool), None) => Ok(Some(ipam::next_free(pool, used)?)),
+            (None, Some(asked)) => {
+                Err(Error::NoFamily { network: self.network.name.to_string(), asked, family })
+            }
+            (None, None) => Ok(None),
+        };
+        Ok([
+            choose(self.bridge.pool4.as_ref(), self.args.ip.map(IpAddr::V4), "IPv4")?,
+            choose(self.bridge.pool6.as_ref(), self.args.ip6.map(IpAddr::V6), "IPv6")?,
+        ])
+    }
+
+    /// As asked for, else that of the IPv4 address, else any.
+    fn mac(&self, addr4: Option<Ipv4Addr>) -> Result<Mac, Error> {
+        match (self.args.mac_address, addr4) {
+            (Some(mac), _) => Ok(mac),
+            (None, Some(address)) => Ok(Mac::of_address(address)),
+            (None, None) => Ok(Mac::local(random_bytes().map_err(Error::io("read random bytes"))?)),
+        }
     }
 
     /// Published ports, and with `-P` those that are exposed.
@@ -235,8 +260,10 @@ impl Join<'_> {
                 what,
             })
         };
-        if self.args.ip.is_some_and(|ip| ip != present.address) {
-            return otherwise(format!("the address {}", present.address));
+        let asked = [self.args.ip.map(IpAddr::V4), self.args.ip6.map(IpAddr::V6)];
+        if asked.into_iter().flatten().any(|asked| present.addresses().all(|address| address != asked)) {
+            let addresses: Vec<String> = present.addresses().map(|address| address.to_string()).collect();
+            return otherwise(format!("the address {}", addresses.join(" and ")));
         }
         if self.args.mac_address.is_some_and(|mac| mac != present.mac) {
             return otherwise(format!("the MAC {}", present.mac));
@@ -244,7 +271,7 @@ impl Join<'_> {
         if self.args.ifname.as_ref().is_some_and(|ifname| *ifname != present.ifname) {
             return otherwise(format!("the interface {}", present.ifname));
         }
-        if !host_ports::satisfied(&self.specs(), &present.ports, self.bridge.host_binding)? {
+        if !host_ports::satisfied(&self.specs(), present, self.bridge.host_binding)? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
             return otherwise(format!("these published ports: {ports}"));

@@ -45,7 +45,11 @@ pub(super) async fn nothing_lacks() -> Result<(), Error> {
         .filter(|row| row.is_fatal())
         .map(|row| format!("{} ({})", row.name, row.detail))
         .collect();
-    if missing.is_empty() { Ok(()) } else { Err(Error::Lacks(missing.join(", "))) }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let hint = check::kernel_hint().map_or_else(String::new, |hint| format!("; {hint}"));
+    Err(Error::Lacks(missing.join(", ") + &hint))
 }
 
 /// An error that names the privileges that this process lacks. Without them nearly everything else seems to

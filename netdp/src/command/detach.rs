@@ -67,7 +67,7 @@ pub(super) async fn clear(
     Error::all(errors)
 }
 
-/// The default route may have gone with an interface: then the next one that leads out gets it.
+/// A default route may have gone with an interface: then the next one that leads out gets it.
 async fn restore_route(
     kernel: &mut Kernel,
     networks: &[Network],
@@ -77,13 +77,11 @@ async fn restore_route(
     for attachment in staying {
         let Some(network) = network_of(attachment, networks) else { continue };
         let part = Part::new(network, endpoint, attachment).alone();
-        let Some(veth) = part.veths.into_values().find(|veth| veth.inside.gateway.is_some()) else {
-            continue;
-        };
-        if let Err(error) = kernel.apply(&Step::RestoreRoute { inside: veth.inside }).await {
-            tracing::warn!("{} has no default route any more: {error}", endpoint.name);
+        for veth in part.veths.into_values() {
+            if let Err(error) = kernel.apply(&Step::RestoreRoute { inside: veth.inside }).await {
+                tracing::warn!("{} may have no default route any more: {error}", endpoint.name);
+            }
         }
-        return;
     }
 }
 

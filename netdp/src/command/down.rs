@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::Context;
 use crate::Error;
 use crate::cli::Down;
-use crate::host::{bpffs, lock};
+use crate::host::lock;
 use crate::instance::Place;
 use crate::plan::teardown;
 use crate::reconcile;
@@ -53,16 +53,15 @@ async fn end_controller(place: &Place) -> Result<(), Error> {
 
 async fn take_away(place: &Place) -> Result<(), Error> {
     let _guard = lock::change(&place.run_dir).await?;
-    // A datapath of another version cannot be opened, but its pins can be removed.
+    // A datapath of another version cannot be opened, but what it attached can be taken off.
     let mut kernel = match Kernel::here(&place.run_dir, Vec::new()) {
         Err(Error::Datapath(error)) => {
-            tracing::warn!("{error}");
-            bpffs::remove(&place.run_dir)?;
-            Kernel::here(&place.run_dir, Vec::new())?
+            tracing::warn!("{error}: taking it off");
+            Kernel::without_foreign(&place.run_dir).await?
         }
         other => other?,
     };
-    kernel.adopt(place.unfinished()?.unwrap_or_default());
+    kernel.adopt(place.unfinished()?);
     let observed = kernel.observe(Scope::Everything).await?;
     reconcile::remove(&mut kernel, &teardown(&observed)).await?;
     place.forget();

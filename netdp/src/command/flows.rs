@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::Context;
 use crate::Error;
 use crate::instance;
-use crate::model::Endpoint;
+use crate::model::{Attachment, Endpoint};
 use crate::output;
 use crate::world::Kernel;
 
@@ -39,12 +39,12 @@ pub(super) fn flows<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error>
 
 /// Which endpoint has which address; subnets do not overlap, so an address is one endpoint's.
 fn names(endpoints: &[Endpoint]) -> HashMap<IpAddr, String> {
-    let of = |endpoint: &Endpoint| {
-        let name = endpoint.name.to_string();
-        let addresses: Vec<_> = endpoint.attachments.iter().map(|it| IpAddr::V4(it.address)).collect();
-        addresses.into_iter().map(move |address| (address, name.clone()))
-    };
-    endpoints.iter().flat_map(of).collect()
+    let mut names = HashMap::new();
+    for endpoint in endpoints {
+        let addresses = endpoint.attachments.iter().flat_map(Attachment::addresses);
+        names.extend(addresses.map(|address| (address, endpoint.name.to_string())));
+    }
+    names
 }
 
 /// Source and destination of one direction, before or after translation.

@@ -1,10 +1,10 @@
 //! Which port of the host each `-p` gets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use crate::Error;
 use crate::host::ports::{self, RandomPorts, Transport};
-use crate::model::{Protocol, PublishedPort};
+use crate::model::{Attachment, Protocol, PublishedPort};
 use crate::names::random_bytes;
 use crate::publish::{HostPort, PortRequest, PortSpec};
 use crate::store::Store;
@@ -13,118 +13,133 @@ use crate::store::Store;
 pub(super) fn allocate(
     store: &Store,
     specs: &[PortSpec],
-    default: Ipv4Addr,
+    default: IpAddr,
+    endpoint: &Attachment,
 ) -> Result<Vec<PublishedPort>, Error> {
     let mut given: Vec<PublishedPort> = Vec::new();
     for spec in specs {
         for request in &spec.ports {
-            let address = host_address(spec, request, default)?;
-            let port = Search { store, given: &given, spec, request, address }.run()?;
-            given.push(port);
+            let addresses = host_addresses(spec, request, default, endpoint)?;
+            let ports = Search { store, given: &given, spec, request, addresses }.run()?;
+            given.extend(ports);
         }
     }
     Ok(given)
 }
 
-fn host_address(spec: &PortSpec, request: &PortRequest, default: Ipv4Addr) -> Result<Ipv4Addr, Error> {
-    let supported = request.supported(default);
-    supported.map_err(|why| Error::Publish { spec: spec.text.clone(), why })
+fn host_addresses(
+    spec: &PortSpec,
+    request: &PortRequest,
+    default: IpAddr,
+    endpoint: &Attachment,
+) -> Result<Vec<IpAddr>, Error> {
+    let addresses = request.addresses(default, endpoint);
+    addresses.map_err(|why| Error::Publish { spec: spec.text.clone(), why })
 }
 
 /// Whether ports that were given before are what the specs ask for, so that a repeated attach changes
 /// nothing.
-pub(super) fn satisfied(
-    specs: &[PortSpec],
-    ports: &[PublishedPort],
-    default: Ipv4Addr,
-) -> Result<bool, Error> {
-    let mut left = ports.to_vec();
+pub(super) fn satisfied(specs: &[PortSpec], endpoint: &Attachment, default: IpAddr) -> Result<bool, Error> {
+    let mut left = endpoint.ports.clone();
     for spec in specs {
         for request in &spec.ports {
-            let address = host_address(spec, request, default)?;
-            let Some(place) = left.iter().position(|port| answers(port, request, address)) else {
-                return Ok(false);
-            };
-            left.remove(place);
+            let addresses = host_addresses(spec, request, default, endpoint)?;
+            let mut host_port = request.host_port;
+            for address in addresses {
+                let answer = left.iter().position(|port| answers(port, request, host_port, address));
+                let Some(place) = answer else { return Ok(false) };
+                // One port of the host for all of them.
+                host_port = HostPort::exactly(left.remove(place).host_port);
+            }
         }
     }
     Ok(left.is_empty())
 }
 
-fn answers(port: &PublishedPort, request: &PortRequest, address: Ipv4Addr) -> bool {
-    let in_range = match request.host_port {
+fn answers(port: &PublishedPort, request: &PortRequest, host_port: HostPort, address: IpAddr) -> bool {
+    let in_range = match host_port {
         HostPort::Any => true,
         HostPort::FirstFree(first, last) => (first..=last).contains(&port.host_port),
     };
     let inside = (port.container_port, port.protocol) == (request.container_port, request.protocol);
-    inside && in_range && port.host_address == address
+    inside && in_range && port.host_address == address && port.sources == request.sources
 }
 
-/// The search for one port.
+/// The search for one port, the same on all addresses.
 struct Search<'a> {
     store: &'a Store,
     given: &'a [PublishedPort],
     spec: &'a PortSpec,
     request: &'a PortRequest,
-    address: Ipv4Addr,
+    addresses: Vec<IpAddr>,
 }
 
 impl Search<'_> {
-    fn run(&self) -> Result<PublishedPort, Error> {
+    fn run(&self) -> Result<Vec<PublishedPort>, Error> {
         match self.request.host_port {
-            HostPort::FirstFree(first, last) if first == last => {
-                self.check(first).map(|()| self.published(first))
-            }
+            HostPort::FirstFree(first, last) if first == last => self.on_all(first),
             HostPort::FirstFree(first, last) => self.first_free(first..=last),
             HostPort::Any => self.first_free(anywhere()?),
         }
     }
 
-    fn first_free(&self, candidates: impl IntoIterator<Item = u16>) -> Result<PublishedPort, Error> {
+    fn first_free(&self, candidates: impl IntoIterator<Item = u16>) -> Result<Vec<PublishedPort>, Error> {
         for port in candidates {
-            match self.check(port) {
-                Ok(()) => return Ok(self.published(port)),
+            match self.on_all(port) {
                 Err(Error::PortTaken { .. } | Error::Bind(ports::Error::InUse(_))) => {}
-                Err(error) => return Err(error),
+                result => return result,
             }
         }
-        Err(Error::NoPort { spec: self.spec.text.clone(), address: self.address })
+        Err(Error::NoPort { spec: self.spec.text.clone(), addresses: list(&self.addresses) })
     }
 
-    fn published(&self, host_port: u16) -> PublishedPort {
-        PublishedPort {
-            protocol: self.request.protocol,
-            host_address: self.address,
-            host_port,
-            container_port: self.request.container_port,
-        }
+    fn on_all(&self, host_port: u16) -> Result<Vec<PublishedPort>, Error> {
+        self.addresses.iter().map(|address| self.checked(*address, host_port)).collect()
     }
 
     /// Ours first, as they can be named; a socket of another program shows by trying.
-    fn check(&self, port: u16) -> Result<(), Error> {
-        let wanted = self.published(port);
+    fn checked(&self, host_address: IpAddr, host_port: u16) -> Result<PublishedPort, Error> {
+        let wanted = PublishedPort {
+            protocol: self.request.protocol,
+            host_address,
+            host_port,
+            container_port: self.request.container_port,
+            sources: self.request.sources.clone(),
+        };
+        let asked = SocketAddr::new(host_address, host_port);
         if let Some(held) = self.given.iter().find(|held| clash(held, &wanted)) {
-            return Err(Error::port_taken(self.address, port, "this same command".to_owned(), held));
+            return Err(Error::port_taken(asked, "this same command".to_owned(), held));
         }
-        for (held, by) in self.store.holders(wanted.protocol, port)? {
-            if clash(&held, &wanted) {
-                return Err(Error::port_taken(self.address, port, format!("endpoint {by}"), &held));
-            }
+        let holders = self.store.holders(wanted.protocol, host_port)?;
+        if let Some((held, by)) = holders.iter().find(|(held, _)| clash(held, &wanted)) {
+            return Err(Error::port_taken(asked, format!("endpoint {by}"), held));
         }
         let transport = match wanted.protocol {
             Protocol::Tcp => Transport::Tcp,
             Protocol::Udp => Transport::Udp,
-            // No program of the host can hold what the datapath cannot publish; `supported` has refused it.
-            Protocol::Sctp => return Ok(()),
+            // To try it would have the kernel load the module, and nobody else may want it.
+            Protocol::Sctp => return Ok(wanted),
         };
-        Ok(ports::try_bind(transport, IpAddr::V4(self.address), port)?)
+        match host_address {
+            IpAddr::V6(address) if holders.iter().any(|(held, _)| held.host_address.is_ipv4()) => {
+                ports::look_up(transport, address, host_port)?;
+            }
+            address => ports::try_bind(transport, address, host_port)?,
+        }
+        Ok(wanted)
     }
 }
 
-/// The same port of one protocol, on addresses of which one contains the other.
+fn list(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")
+}
+
+/// The same port of one protocol, on addresses of one family of which one contains the other.
 fn clash(one: &PublishedPort, other: &PublishedPort) -> bool {
+    let family = one.host_address.is_ipv4() == other.host_address.is_ipv4();
     let unspecified = one.host_address.is_unspecified() || other.host_address.is_unspecified();
     (one.protocol, one.host_port) == (other.protocol, other.host_port)
+        && family
         && (unspecified || one.host_address == other.host_address)
 }
 
@@ -138,7 +153,10 @@ fn anywhere() -> Result<impl Iterator<Item = u16>, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::sources::Sources;
 
     fn specs(texts: &[&str]) -> Vec<PortSpec> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -150,36 +168,82 @@ mod tests {
     }
 
     /// On an address of the loopback network that nothing else in a test run uses.
-    const LOCAL: Ipv4Addr = Ipv4Addr::new(127, 83, 11, 7);
+    const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 83, 11, 7));
+
+    fn endpoint() -> Attachment {
+        Attachment {
+            id: crate::names::Id::stored("1".repeat(64)),
+            network: 1,
+            addr4: Some(Ipv4Addr::new(10, 0, 0, 2)),
+            addr6: Some("fd00::2".parse().unwrap()),
+            mac: crate::model::Mac([2, 0, 0, 0, 0, 1]),
+            ifname: "eth0".to_owned(),
+            ports: Vec::new(),
+        }
+    }
+
+    fn given(asked: &[PortSpec], default: IpAddr) -> Result<Attachment, Error> {
+        let mut endpoint = endpoint();
+        endpoint.ports = with_store(|store| allocate(store, asked, default, &endpoint))?;
+        Ok(endpoint)
+    }
 
     #[test]
     fn a_repeated_command_gets_what_it_has() {
         let asked = specs(&["8000-8010:80", "53/udp"]);
-        let given = with_store(|store| allocate(store, &asked, LOCAL)).unwrap();
-        assert_eq!((given[0].host_port, given[0].container_port), (8000, 80));
+        let given = given(&asked, LOCAL).unwrap();
+        assert_eq!((given.ports[0].host_port, given.ports[0].container_port), (8000, 80));
         assert!(satisfied(&asked, &given, LOCAL).unwrap());
         assert!(!satisfied(&asked[..1], &given, LOCAL).unwrap());
         assert!(!satisfied(&specs(&["8000:81", "53/udp"]), &given, LOCAL).unwrap());
+        let others = specs(&["published=8000,target=80,from=10.0.0.0/8", "53/udp"]);
+        assert!(!satisfied(&others, &given, LOCAL).unwrap(), "other sources are another port");
+    }
+
+    #[test]
+    fn both_families_get_one_port_and_a_repeated_command_knows_both() {
+        let asked = specs(&["80"]);
+        let everywhere = Ipv4Addr::UNSPECIFIED.into();
+        let given = given(&asked, everywhere).unwrap();
+        let [four, six] = given.ports.as_slice() else { panic!("two ports, not {:?}", given.ports) };
+        assert_eq!(four.host_port, six.host_port);
+        assert_eq!(
+            (four.host_address.to_string(), six.host_address.to_string()),
+            ("0.0.0.0".into(), "::".into())
+        );
+        assert!(satisfied(&asked, &given, everywhere).unwrap());
+        assert!(!satisfied(&specs(&["0.0.0.0::80"]), &given, everywhere).unwrap());
+    }
+
+    #[test]
+    fn families_do_not_clash_and_addresses_of_one_do() {
+        let one = |text: &str| {
+            let address: SocketAddr = text.parse().unwrap();
+            let (host_address, host_port) = (address.ip(), address.port());
+            let sources = Sources::default();
+            PublishedPort { protocol: Protocol::Tcp, host_address, host_port, container_port: 80, sources }
+        };
+        assert!(!clash(&one("0.0.0.0:80"), &one("[::]:80")));
+        assert!(!clash(&one("[::1]:80"), &one("[fd00::1]:80")));
+        assert!(!clash(&one("127.0.0.1:80"), &one("[::]:80")));
+        assert!(clash(&one("[::1]:80"), &one("[::]:80")));
     }
 
     #[test]
     fn one_command_does_not_get_a_port_twice() {
-        let error = with_store(|store| allocate(store, &specs(&["8001:80", "8001:81"]), LOCAL)).unwrap_err();
+        let error = given(&specs(&["8001:80", "8001:81"]), LOCAL).unwrap_err();
         let text = error.to_string();
         assert!(text.starts_with("Bind for 127.83.11.7:8001 failed: port is already allocated"), "{text}");
-        let given =
-            with_store(|store| allocate(store, &specs(&["8001-8002:80", "8001-8002:81"]), LOCAL)).unwrap();
-        assert_eq!(given[1].host_port, 8002);
+        let given = given(&specs(&["8001-8002:80", "8001-8002:81"]), LOCAL).unwrap();
+        assert_eq!(given.ports[1].host_port, 8002);
     }
 
     #[test]
     fn a_listener_of_another_program_is_found() {
         let listener = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let single =
-            with_store(|store| allocate(store, &specs(&[&format!("{port}:80")]), LOCAL)).unwrap_err();
+        let single = given(&specs(&[&format!("{port}:80")]), LOCAL).unwrap_err();
         assert!(matches!(single, Error::Bind(ports::Error::InUse(_))), "{single}");
-        let udp = with_store(|store| allocate(store, &specs(&[&format!("{port}:80/udp")]), LOCAL));
-        assert!(udp.is_ok());
+        assert!(given(&specs(&[&format!("{port}:80/udp")]), LOCAL).is_ok());
     }
 }

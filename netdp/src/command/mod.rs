@@ -2,12 +2,15 @@
 
 mod attach;
 mod check;
+mod defaults;
+mod deny;
 mod detach;
 mod down;
 mod drops;
 mod flows;
 mod host_ports;
 mod inspect;
+mod limits;
 mod network_create;
 mod network_inspect;
 mod network_ls;
@@ -15,12 +18,15 @@ mod network_rm;
 mod port;
 mod ps;
 mod status;
+mod timers;
 mod up;
 
 use std::io::Write;
 
+pub(crate) use timers::range as timer_range;
+
 use crate::Error;
-use crate::cli::{Cli, Command, Format, Network};
+use crate::cli::{Cli, Command, Defaults, Deny, Format, Limits, Network, Timers};
 use crate::instance::Place;
 
 /// Where a command works and how it prints.
@@ -64,6 +70,18 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Port(args) => port::port(&mut context, args)?,
         Command::Flows(_) => flows::flows(&mut context)?,
         Command::Drops(_) => drops::drops(&mut context)?,
+        Command::Deny(Deny::Add(args)) => deny::add(&mut context, args).await?,
+        Command::Deny(Deny::Rm(args)) => deny::rm(&mut context, args).await?,
+        Command::Deny(Deny::Ls(_)) => deny::ls(&mut context)?,
+        Command::Limits(Limits::Ls(_)) => limits::ls(&mut context)?,
+        Command::Limits(Limits::Set(args)) => limits::set(&mut context, args).await?,
+        Command::Limits(Limits::Reset(args)) => limits::reset(&mut context, args).await?,
+        Command::Defaults(Defaults::Ls(_)) => defaults::ls(&mut context)?,
+        Command::Defaults(Defaults::Set(args)) => defaults::set(&mut context, args).await?,
+        Command::Defaults(Defaults::Reset(args)) => defaults::reset(&mut context, args).await?,
+        Command::Timers(Timers::Ls(_)) => timers::ls(&mut context)?,
+        Command::Timers(Timers::Set(args)) => timers::set(&mut context, args).await?,
+        Command::Timers(Timers::Reset(args)) => timers::reset(&mut context, args).await?,
     }
     context.out.flush()?;
     Ok(0)
@@ -76,11 +94,19 @@ fn changes(command: &Command) -> bool {
         | Command::Down(_)
         | Command::Attach(_)
         | Command::Detach(_)
-        | Command::Network(Network::Create(_) | Network::Rm(_) | Network::Prune(_)) => true,
+        | Command::Deny(Deny::Add(_) | Deny::Rm(_))
+        | Command::Network(Network::Create(_) | Network::Rm(_) | Network::Prune(_))
+        | Command::Limits(Limits::Set(_) | Limits::Reset(_))
+        | Command::Defaults(Defaults::Set(_) | Defaults::Reset(_))
+        | Command::Timers(Timers::Set(_) | Timers::Reset(_)) => true,
         Command::Status(_)
         | Command::Check(_)
         | Command::Flows(_)
         | Command::Drops(_)
+        | Command::Deny(Deny::Ls(_))
+        | Command::Limits(Limits::Ls(_))
+        | Command::Timers(Timers::Ls(_))
+        | Command::Defaults(Defaults::Ls(_))
         | Command::Network(Network::Ls(_) | Network::Inspect(_))
         | Command::Ps(_)
         | Command::Inspect(_)

@@ -1,10 +1,10 @@
 //! `netdp network create`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv6Net};
 use serde_json::json;
 
 use super::Context;
@@ -12,12 +12,15 @@ use super::up::commit;
 use crate::Error;
 use crate::cli::{DriverArg, NetworkCreate};
 use crate::desired::Desired;
+use crate::host::pools;
+use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
-use crate::model::{Bridge, DEFAULT_MTU, Driver, Mac, Network, Pool};
+use crate::model::{Bridge, DEFAULT_MTU, Dependence, Driver, Mac, Network, Pool};
 use crate::names::{Id, random_bytes};
 use crate::netlink::MAX_NAME;
 use crate::output;
+use crate::store::Store;
 
 /// The smallest MTU that IPv4 allows (RFC 791), and the largest that a bridge takes.
 const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -27,7 +30,7 @@ pub(super) async fn create<W: Write>(
     args: &NetworkCreate,
 ) -> Result<(), Error> {
     refuse_unsupported(args)?;
-    let request = request(args)?;
+    let requests = Requests::read(args)?;
     let options = Options::read(&args.options)?;
     let mut session = Session::begin(&context.place).await?;
     let networks = session.store.networks()?;
@@ -36,17 +39,23 @@ pub(super) async fn create<W: Write>(
     }
     let mut taken: Vec<Taken> = taken_by(&networks).collect();
     taken.extend(session.kernel.taken().await?);
-    let pool = ipam::choose(&request, &taken)?;
     let id = Id::random().map_err(Error::io("read random bytes"))?;
     let device = device(options.bridge_name.clone(), &id, &networks)?;
     let mtu = match options.mtu {
         Some(mtu) => mtu,
         None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
     };
+    let pools = requests.choose(&session.store, &taken)?;
+    if pools.pool6.is_some() {
+        ipv6_fits(mtu)?;
+    }
+    options.fit(&pools)?;
+    options.are_of_host(&session.kernel.outside_addresses().await?)?;
     let mac = Mac::local(random_bytes().map_err(Error::io("read random bytes"))?);
-    let driver = Driver::Bridge(options.bridge(device, mac, mtu, pool, args.internal));
+    let ula = pools.new_ula;
+    let driver = Driver::Bridge(options.bridge(device, mac, mtu, pools, args.internal));
     let network = network(args, id, driver);
-    add(&mut session, network.clone()).await?;
+    add(&mut session, network.clone(), ula).await?;
     print(context, &network)
 }
 
@@ -57,14 +66,31 @@ fn network(args: &NetworkCreate, id: Id, driver: Driver) -> Network {
         name: args.name.clone(),
         created: instance::now(),
         driver,
-        options: args.options.iter().cloned().collect(),
+        options: given(&args.options),
         labels: args.labels.iter().cloned().collect(),
     }
 }
 
+/// The options as they were given; one that was given again adds to a list, or counts instead.
+fn given(pairs: &[(String, String)]) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    for (key, value) in pairs {
+        let before: Option<String> = options.insert(key.clone(), value.clone());
+        if let Some(before) = before
+            && short(key).is_some_and(|short| LISTS.contains(&short))
+        {
+            options.insert(key.clone(), format!("{before},{value}"));
+        }
+    }
+    options
+}
+
 /// Makes the network, or nothing. As long as netdp is not up, only the database knows of it.
-async fn add(session: &mut Session, mut network: Network) -> Result<(), Error> {
+async fn add(session: &mut Session, mut network: Network, new_ula: Option<Ipv6Net>) -> Result<(), Error> {
     let change = session.store.begin()?;
+    if let Some(prefix) = new_ula {
+        change.set_ula(prefix)?;
+    }
     network.number = change.add_network(&network)?;
     if !session.kernel.is_up() {
         tracing::info!("netdp is not up: the network is made by the next netdp up");
@@ -96,55 +122,103 @@ fn refuse_unsupported(args: &NetworkCreate) -> Result<(), Error> {
         DriverArg::Ipvlan => Some("ipvlan"),
         DriverArg::Overlay => Some("overlay"),
     };
-    let several = args.subnets.len() > 1 || args.gateways.len() > 1 || args.ip_ranges.len() > 1;
     let unsupported = |what: String| Err(Error::Unsupported(what));
     match driver {
         Some(driver) => unsupported(format!("the driver {driver}")),
-        None if args.ipv6 => unsupported("--ipv6".to_owned()),
-        None if !args.ipv4 => unsupported("--ipv4=false".to_owned()),
-        None if several => unsupported("a network with more than one subnet".to_owned()),
+        None if !args.ipv4 && !args.ipv6 => Err(Error::NoFamilies),
         None => Ok(()),
     }
 }
 
-fn request(args: &NetworkCreate) -> Result<ipam::Request, Error> {
-    let reserved: Result<BTreeMap<String, Ipv4Addr>, Error> =
-        args.aux_addresses.iter().map(auxiliary).collect();
-    Ok(ipam::Request {
-        subnet: args.subnets.first().map(v4_net).transpose()?,
-        gateway: args.gateways.first().map(v4).transpose()?,
-        range: args.ip_ranges.first().map(v4_net).transpose()?,
-        reserved: reserved?,
-    })
+/// What is asked for in each family that the network is to have.
+struct Requests {
+    v4: Option<ipam::Request>,
+    v6: Option<ipam::Request>,
 }
 
-fn auxiliary((name, address): &(String, String)) -> Result<(String, Ipv4Addr), Error> {
-    match address.parse() {
-        Ok(address) => Ok((name.clone(), address)),
-        Err(_) => Err(invalid("--aux-address", address, "NAME=IP with an IPv4 address")),
+/// What they come to.
+struct Pools {
+    pool4: Option<Pool>,
+    pool6: Option<Pool>,
+    /// The host's own prefix, when it was chosen now.
+    new_ula: Option<Ipv6Net>,
+}
+
+impl Requests {
+    fn read(args: &NetworkCreate) -> Result<Self, Error> {
+        let mut requests =
+            Self { v4: args.ipv4.then(ipam::Request::default), v6: args.ipv6.then(ipam::Request::default) };
+        for subnet in &args.subnets {
+            let place = &mut requests.of(subnet.addr(), || format!("--subnet {subnet}"))?.subnet;
+            once(place.replace(*subnet).is_none(), "a network with more than one subnet of a family")?;
+        }
+        for gateway in &args.gateways {
+            let place = &mut requests.of(*gateway, || format!("--gateway {gateway}"))?.gateway;
+            once(place.replace(*gateway).is_none(), "a network with more than one gateway of a family")?;
+        }
+        for range in &args.ip_ranges {
+            let place = &mut requests.of(range.addr(), || format!("--ip-range {range}"))?.range;
+            once(place.replace(*range).is_none(), "a network with more than one --ip-range of a family")?;
+        }
+        for (name, address) in &args.aux_addresses {
+            let parsed = address.parse();
+            let parsed: IpAddr = parsed.map_err(|_| invalid("--aux-address", address, "NAME=IP"))?;
+            let request = requests.of(parsed, || format!("--aux-address {name}={address}"))?;
+            request.reserved.insert(name.clone(), parsed);
+        }
+        Ok(requests)
+    }
+
+    /// The request of an address's family.
+    fn of(&mut self, address: IpAddr, what: impl Fn() -> String) -> Result<&mut ipam::Request, Error> {
+        let (request, family) = if address.is_ipv4() { (&mut self.v4, 4) } else { (&mut self.v6, 6) };
+        request.as_mut().ok_or_else(|| Error::FamilyOff { what: what(), family })
+    }
+
+    fn choose(&self, store: &Store, taken: &[Taken]) -> Result<Pools, Error> {
+        let docker = ipam::Default::Docker;
+        let pool4 = self.v4.as_ref().map(|request| ipam::choose(request, docker, taken)).transpose()?;
+        let Some(request) = &self.v6 else { return Ok(Pools { pool4, pool6: None, new_ula: None }) };
+        if Sysctl::ipv6("lo", "disable_ipv6").get()?.is_none() {
+            return Err(Error::Lacks(
+                "IPv6, which --ipv6 needs: this kernel was started without it".to_owned(),
+            ));
+        }
+        let known = store.ula()?;
+        let prefix = match known {
+            Some(prefix) => prefix,
+            None => pools::ula(random_bytes().map_err(Error::io("read random bytes"))?),
+        };
+        let pool6 = Some(ipam::choose(request, ipam::Default::Ula(prefix), taken)?);
+        Ok(Pools { pool4, pool6, new_ula: known.is_none().then_some(prefix) })
     }
 }
 
-fn v4_net(net: &IpNet) -> Result<Ipv4Net, Error> {
-    match net {
-        IpNet::V4(net) => Ok(*net),
-        IpNet::V6(net) => Err(Error::Unsupported(format!("the IPv6 network {net}"))),
-    }
+/// Every family has one of it.
+fn once(first: bool, several: &str) -> Result<(), Error> {
+    if first { Ok(()) } else { Err(Error::Unsupported(several.to_owned())) }
 }
 
-fn v4(address: &IpAddr) -> Result<Ipv4Addr, Error> {
-    match address {
-        IpAddr::V4(address) => Ok(*address),
-        IpAddr::V6(address) => Err(Error::Unsupported(format!("the IPv6 address {address}"))),
+/// The smallest MTU that IPv6 allows (RFC 8200, 5): below it the kernel takes IPv6 off an interface.
+const LEAST_MTU6: u32 = 1280;
+
+fn ipv6_fits(mtu: u32) -> Result<(), Error> {
+    if mtu < LEAST_MTU6 {
+        return Err(invalid("mtu", &mtu.to_string(), "1280 bytes or more in a network with IPv6"));
     }
+    Ok(())
 }
 
 /// The subnets that networks have.
 pub(super) fn taken_by(networks: &[Network]) -> impl Iterator<Item = Taken> {
-    networks.iter().filter_map(|network| {
-        let net = network.bridge()?.pool.subnet;
-        Some(Taken { net, by: format!("network {}", network.name) })
-    })
+    let of = |network: &Network, pool: &Pool| {
+        let by = format!("network {}", network.name);
+        Taken { net: pool.subnet, by }
+    };
+    networks
+        .iter()
+        .filter_map(|network| network.bridge().map(|bridge| (network, bridge)))
+        .flat_map(move |(network, bridge)| bridge.pools().map(move |pool| of(network, pool)))
 }
 
 /// The bridge device: as asked for, else Docker's scheme.
@@ -168,17 +242,42 @@ struct Options {
     icc: bool,
     mtu: Option<u32>,
     bridge_name: Option<String>,
-    host_binding: Ipv4Addr,
+    host_binding: IpAddr,
+    snat4: Option<Ipv4Addr>,
+    snat6: Option<Ipv6Addr>,
+    masquerade_exclude: BTreeSet<IpNet>,
+    udp_mapping: Option<Dependence>,
+    udp_filtering: Option<Dependence>,
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 5] = [
+const KNOWN: [(&str, &str); 10] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
     ("bridge-name", "com.docker.network.bridge.name"),
     ("host-binding", "com.docker.network.bridge.host_binding_ipv4"),
+    ("snat-ip", "com.docker.network.host_ipv4"),
+    ("snat-ip", "com.docker.network.host_ipv6"),
+    ("masquerade-exclude", "netdp.masquerade_exclude"),
+    ("udp-mapping", "netdp.udp_mapping"),
+    ("udp-filtering", "netdp.udp_filtering"),
 ];
+
+/// Those that take several values, with commas between or one by one.
+const LISTS: [&str; 2] = ["snat-ip", "masquerade-exclude"];
+
+/// Destinations that one network may leave untranslated.
+const MOST_EXCLUDED: usize = 64;
+
+/// The form of IPv4 addresses in IPv6 (RFC 4291, 2.5.5.2), by which the maps know them.
+const MAPPED: &str = "::ffff:0:0/96";
+
+/// The short name of an option.
+fn short(key: &str) -> Option<&'static str> {
+    let known = KNOWN.iter().find(|(short, long)| *short == key || *long == key);
+    known.map(|(short, _)| *short)
+}
 
 impl Options {
     fn read(pairs: &[(String, String)]) -> Result<Self, Error> {
@@ -187,42 +286,129 @@ impl Options {
             icc: true,
             mtu: None,
             bridge_name: None,
-            host_binding: Ipv4Addr::UNSPECIFIED,
+            host_binding: Ipv4Addr::UNSPECIFIED.into(),
+            snat4: None,
+            snat6: None,
+            masquerade_exclude: BTreeSet::new(),
+            udp_mapping: None,
+            udp_filtering: None,
         };
         for (key, value) in pairs {
             options.set(key, value)?;
         }
+        if !options.masquerade
+            && let Some((key, value)) = pairs.iter().find(|(key, _)| is_of_masquerade(key))
+        {
+            return Err(invalid(key, value, "nothing where masquerade is off"));
+        }
         Ok(options)
     }
 
-    fn bridge(&self, device: String, mac: Mac, mtu: u32, pool: Pool, internal: bool) -> Bridge {
+    /// What is asked for is of the families that the network has.
+    fn fit(&self, pools: &Pools) -> Result<(), Error> {
+        let off = |option: &str, value: String, v4: bool| {
+            let pool = if v4 { &pools.pool4 } else { &pools.pool6 };
+            let what = format!("-o {option}={value}");
+            if pool.is_some() {
+                Ok(())
+            } else {
+                Err(Error::FamilyOff { what, family: if v4 { 4 } else { 6 } })
+            }
+        };
+        for address in self.snat_ips() {
+            off("snat-ip", address.to_string(), address.is_ipv4())?;
+        }
+        let mut excluded = self.masquerade_exclude.iter();
+        excluded.try_for_each(|net| off("masquerade-exclude", net.to_string(), net.addr().is_ipv4()))
+    }
+
+    /// What is masqueraded gets no address but the host's own.
+    fn are_of_host(&self, there: &BTreeSet<IpAddr>) -> Result<(), Error> {
+        let Some(address) = self.snat_ips().find(|address| !there.contains(address)) else { return Ok(()) };
+        let there = there.iter().filter(|other| other.is_ipv4() == address.is_ipv4());
+        let names: Vec<String> = there.map(ToString::to_string).collect();
+        let there = if names.is_empty() { "none of that family".to_owned() } else { names.join(", ") };
+        Err(Error::SnatIp { address, there })
+    }
+
+    fn snat_ips(&self) -> impl Iterator<Item = IpAddr> {
+        self.snat4.map(IpAddr::V4).into_iter().chain(self.snat6.map(IpAddr::V6))
+    }
+
+    fn bridge(&self, device: String, mac: Mac, mtu: u32, pools: Pools, internal: bool) -> Bridge {
         Bridge {
             device,
             mac,
             mtu,
-            pool,
+            pool4: pools.pool4,
+            pool6: pools.pool6,
             internal,
             icc: self.icc,
             masquerade: self.masquerade,
             host_binding: self.host_binding,
+            snat4: self.snat4,
+            snat6: self.snat6,
+            masquerade_exclude: self.masquerade_exclude.clone(),
+            udp_mapping: self.udp_mapping,
+            udp_filtering: self.udp_filtering,
         }
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<(), Error> {
-        let known = KNOWN.iter().find(|(short, long)| *short == key || *long == key);
-        match known.map(|(short, _)| *short) {
+        match short(key) {
             Some("masquerade") => self.masquerade = boolean(key, value)?,
             Some("icc") => self.icc = boolean(key, value)?,
             Some("mtu") => self.mtu = Some(mtu(key, value)?),
             Some("bridge-name") => self.bridge_name = Some(bridge_name(key, value)?),
             Some("host-binding") => {
                 self.host_binding =
-                    value.parse().map_err(|_| invalid(key, value, "an IPv4 address of the host"))?;
+                    value.parse().map_err(|_| invalid(key, value, "an address of the host"))?;
             }
+            Some("snat-ip") => value.split(',').try_for_each(|address| self.set_snat_ip(key, address))?,
+            Some("masquerade-exclude") => value.split(',').try_for_each(|net| self.exclude(key, net))?,
+            Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
+            Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),
         }
         Ok(())
     }
+
+    fn set_snat_ip(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let several = match value.parse() {
+            Ok(IpAddr::V4(address)) if !key.ends_with('6') => self.snat4.replace(address).is_some(),
+            Ok(IpAddr::V6(address)) if !key.ends_with('4') => self.snat6.replace(address).is_some(),
+            _ => return Err(invalid(key, value, SNAT_IPS)),
+        };
+        if several { Err(invalid(key, value, SNAT_IPS)) } else { Ok(()) }
+    }
+
+    fn exclude(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let alone = || value.parse::<IpAddr>().map(IpNet::from);
+        let accepted = "networks without host bits, as in 10.0.0.0/8,fd00::/8";
+        let net: IpNet = value.parse().or_else(|_| alone()).map_err(|_| invalid(key, value, accepted))?;
+        if net != net.trunc() {
+            return Err(invalid(key, value, accepted));
+        }
+        let mapped: Ipv6Net = MAPPED.parse().map_err(|_| invalid(key, value, accepted))?;
+        if let IpNet::V6(net) = net
+            && (net.contains(&mapped) || mapped.contains(&net))
+        {
+            return Err(invalid(key, value, "no IPv6 network that has IPv4 addresses in it (::ffff:0:0/96)"));
+        }
+        self.masquerade_exclude.insert(net);
+        if self.masquerade_exclude.len() > MOST_EXCLUDED {
+            return Err(invalid(key, value, "64 networks at most"));
+        }
+        Ok(())
+    }
+}
+
+/// What a network can be known by.
+const SNAT_IPS: &str = "an address of the host, at most one of each family";
+
+/// Whether an option means something only where masquerade is on.
+fn is_of_masquerade(key: &str) -> bool {
+    short(key).is_some_and(|short| LISTS.contains(&short))
 }
 
 fn unknown(key: &str) -> Error {
@@ -241,6 +427,12 @@ fn boolean(key: &str, value: &str) -> Result<bool, Error> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
         _ => Err(invalid(key, value, "true or false")),
     }
+}
+
+/// By the names of RFC 4787, 4.1 and 5.
+pub(super) fn dependence(key: &str, value: &str) -> Result<Dependence, Error> {
+    Dependence::named(value)
+        .ok_or_else(|| invalid(key, value, "endpoint-independent or address-and-port-dependent"))
 }
 
 fn mtu(key: &str, value: &str) -> Result<u32, Error> {
@@ -274,6 +466,11 @@ mod tests {
                 "mtu" => "1400",
                 "bridge-name" => "br7",
                 "host-binding" => "127.0.0.1",
+                "udp-mapping" => "address-and-port-dependent",
+                "udp-filtering" => "endpoint-independent",
+                "snat-ip" if long.ends_with('4') => "192.0.2.1",
+                "snat-ip" => "2001:db8::1",
+                "masquerade-exclude" => "10.0.0.0/8,fd00::/8",
                 _ => "false",
             };
             let options = read(&[(short, value)]).unwrap();
@@ -292,6 +489,32 @@ mod tests {
     }
 
     #[test]
+    fn lists_are_given_at_once_or_one_by_one() {
+        let once =
+            read(&[("snat-ip", "192.0.2.1,2001:db8::1"), ("masquerade-exclude", "10.0.0.0/8,fd00::/8")]);
+        let singly = [
+            ("snat-ip", "192.0.2.1"),
+            ("snat-ip", "2001:db8::1"),
+            ("masquerade-exclude", "10.0.0.0/8"),
+            ("masquerade-exclude", "fd00::/8"),
+        ];
+        assert_eq!(once.unwrap(), read(&singly).unwrap());
+        let pairs = singly.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(given(&pairs)["masquerade-exclude"], "10.0.0.0/8,fd00::/8");
+        let many = |n: u8| (0..n).map(|n| format!("10.{n}.0.0/16")).collect::<Vec<_>>().join(",");
+        assert_eq!(read(&[("masquerade-exclude", &many(64))]).unwrap().masquerade_exclude.len(), 64);
+        assert!(read(&[("masquerade-exclude", &many(65))]).is_err());
+    }
+
+    #[test]
+    fn options_of_masquerade_are_refused_where_that_is_off() {
+        for (key, value) in [("snat-ip", "192.0.2.1"), ("masquerade-exclude", "10.0.0.0/8")] {
+            let off = [(key, value), ("masquerade", "false")];
+            assert!(matches!(read(&off), Err(Error::InvalidValue { .. })), "{key}");
+        }
+    }
+
+    #[test]
     fn a_value_that_cannot_be_is_refused() {
         for (key, value) in [
             ("icc", "maybe"),
@@ -302,7 +525,21 @@ mod tests {
             ("bridge-name", ""),
             ("bridge-name", "sixteen-letters."),
             ("bridge-name", ".."),
-            ("host-binding", "::1"),
+            ("host-binding", "::1::"),
+            ("udp-mapping", "symmetric"),
+            ("udp-filtering", "true"),
+            ("snat-ip", "x"),
+            ("snat-ip", ""),
+            ("snat-ip", "192.0.2.1/32"),
+            ("snat-ip", "192.0.2.1,192.0.2.2"),
+            ("com.docker.network.host_ipv4", "2001:db8::1"),
+            ("com.docker.network.host_ipv6", "192.0.2.1"),
+            ("masquerade-exclude", ""),
+            ("masquerade-exclude", "10.0.0.0/33"),
+            ("masquerade-exclude", "10.0.0.1/8"),
+            ("masquerade-exclude", "10.0.0.0/8,"),
+            ("masquerade-exclude", "::/0"),
+            ("masquerade-exclude", "::ffff:10.0.0.0/104"),
         ] {
             assert!(matches!(read(&[(key, value)]), Err(Error::InvalidValue { .. })), "{key}={value}");
         }

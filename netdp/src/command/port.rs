@@ -21,7 +21,7 @@ pub(super) fn port<W: Write>(context: &mut Context<'_, W>, args: &Port) -> Resul
         }
         return Ok(ports().try_for_each(|port| {
             let (inside, protocol) = (port.container_port, port.protocol);
-            writeln!(context.out, "{inside}/{protocol} -> {}", host_side(port))
+            writeln!(context.out, "{inside}/{protocol} -> {}", port.host_side())
         })?);
     };
     let wanted: Vec<&PublishedPort> =
@@ -35,9 +35,5 @@ pub(super) fn port<W: Write>(context: &mut Context<'_, W>, args: &Port) -> Resul
         let bindings = all.get(format!("{inside}/{protocol}")).unwrap_or(&Value::Null);
         return Ok(output::document(context.out, bindings)?);
     }
-    Ok(wanted.into_iter().try_for_each(|port| writeln!(context.out, "{}", host_side(port)))?)
-}
-
-fn host_side(port: &PublishedPort) -> String {
-    format!("{}:{}", port.host_address, port.host_port)
+    Ok(wanted.into_iter().try_for_each(|port| writeln!(context.out, "{}", port.host_side()))?)
 }

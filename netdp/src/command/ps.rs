@@ -38,8 +38,10 @@ pub(super) async fn ps<W: Write>(context: &mut Context<'_, W>, args: &Ps) -> Res
 fn row(endpoint: &Endpoint, networks: &[Network], state: &str) -> Vec<String> {
     let name = |number| networks.iter().find(|network| network.number == number).map(|it| it.name.as_str());
     let joined = endpoint.attachments.iter();
-    let addresses: Vec<String> =
-        joined.map(|it| format!("{}={}", name(it.network).unwrap_or_default(), it.address)).collect();
+    let addresses: Vec<String> = joined
+        .flat_map(|it| it.addresses().map(|address| (it.network, address)))
+        .map(|(network, address)| format!("{}={address}", name(network).unwrap_or_default()))
+        .collect();
     let ports: Vec<String> =
         endpoint.attachments.iter().flat_map(|attachment| &attachment.ports).map(output::port).collect();
     vec![

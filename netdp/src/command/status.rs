@@ -1,14 +1,17 @@
 //! `netdp status`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 
-use netdp_common::State;
+use netdp_common::Reason;
+use netdp_common::names::PREFILTER;
 use serde_json::{Value, json};
 
-use super::{Context, drops};
+use super::timers::{HEADINGS, Table};
+use super::{Context, drops, limits};
 use crate::Error;
-use crate::datapath::{Attachment, Datapath};
+use crate::datapath::{Attachment, Datapath, Prefiltered};
 use crate::host::lock;
 use crate::instance;
 use crate::model::{Endpoint, Network, Uplink};
@@ -24,10 +27,14 @@ pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(),
         uplinks: kernel.uplinks().await.unwrap_or_default(),
         names: kernel.names().await?,
         hooks: datapath.attachments()?,
+        prefilters: datapath.prefilters()?,
         flows: datapath.flows()?.iter().filter(|(_, flow)| !flow.is_reply()).count(),
         datapath,
         networks,
         endpoints,
+        timers: Table::read(&context.place)?,
+        limits: limits::Table::read(&context.place)?,
+        addresses: kernel.outside_addresses().await?,
     };
     if context.is_json() {
         return Ok(output::document(context.out, &status.document()?)?);
@@ -40,10 +47,14 @@ struct Status<'a> {
     uplinks: Vec<Uplink>,
     names: BTreeMap<u32, String>,
     hooks: Vec<Attachment>,
+    prefilters: Vec<Prefiltered>,
     flows: usize,
     datapath: &'a Datapath,
     networks: Vec<Network>,
     endpoints: Vec<Endpoint>,
+    timers: Table,
+    limits: limits::Table,
+    addresses: BTreeSet<IpAddr>,
 }
 
 impl Status<'_> {
@@ -53,7 +64,7 @@ impl Status<'_> {
         Ok(json!({
             "up": true,
             "controller": { "running": self.controller.is_some(), "pid": self.controller },
-            "hooks": self.hooks.iter().map(|hook| self.hook(hook)).collect::<Vec<_>>(),
+            "hooks": self.hooks().iter().map(Hooked::document).collect::<Vec<_>>(),
             "uplinks": self.uplinks.iter().map(uplink).collect::<Vec<_>>(),
             "networks": self.networks.iter().map(|network| network.name.as_str()).collect::<Vec<_>>(),
             "endpoints": self.endpoints.iter().map(|endpoint| endpoint.name.as_str()).collect::<Vec<_>>(),
@@ -62,18 +73,41 @@ impl Status<'_> {
             "forwards": drops::documents(&forwards),
             "port_reservation": self.datapath.binds_reserved(),
             "features": { "attach_modes": self.modes() },
-            "timers": timers(),
+            "timers": self.timers.document(),
+            "limits": self.limits.document(),
+            "warnings": self.warnings(),
         }))
     }
 
-    fn hook(&self, hook: &Attachment) -> Value {
-        json!({
-            "interface": self.interface(hook.ifindex),
-            "ifindex": hook.ifindex,
-            "hook": hook.hook.to_string(),
-            "program_id": hook.program_id,
-            "mode": hook.mode.name(),
-        })
+    /// What does not work as it was asked for.
+    fn warnings(&self) -> Vec<String> {
+        let lost = |network: &Network| {
+            let lost = network.bridge()?.snat_ips().find(|address| !self.addresses.contains(address))?;
+            let (name, reason) = (&network.name, Reason::SnatIpGone.name());
+            Some(format!(
+                "network {name}: snat-ip {lost} is no address of this host now; new flows are dropped ({reason})"
+            ))
+        };
+        self.networks.iter().filter_map(lost).collect()
+    }
+
+    /// Every program that stands somewhere in the packet's way.
+    fn hooks(&self) -> Vec<Hooked<'_>> {
+        let of_prefilter = |found: &Prefiltered| Hooked {
+            interface: self.interface(found.ifindex),
+            ifindex: found.ifindex,
+            hook: PREFILTER,
+            program_id: found.program_id,
+            mode: found.mode.name(),
+        };
+        let of_hook = |found: &Attachment| Hooked {
+            interface: self.interface(found.ifindex),
+            ifindex: found.ifindex,
+            hook: found.hook.program(),
+            program_id: found.program_id,
+            mode: found.mode.name(),
+        };
+        self.hooks.iter().map(of_hook).chain(self.prefilters.iter().map(of_prefilter)).collect()
     }
 
     fn interface(&self, ifindex: u32) -> &str {
@@ -98,27 +132,56 @@ impl Status<'_> {
             self.endpoints.len(),
             self.flows
         )?;
+        for warning in self.warnings() {
+            writeln!(out, "warning: {warning}")?;
+        }
         let uplinks = self.uplinks.iter().map(|uplink| {
-            let address = uplink.address.map_or_else(String::new, |address| address.to_string());
-            vec![uplink.name.clone(), address, uplink.mtu.to_string()]
+            let address4 = uplink.addr4.map_or_else(String::new, |address| address.to_string());
+            let address6 = uplink.addr6.map_or_else(String::new, |address| address.to_string());
+            vec![uplink.name.clone(), address4, address6, uplink.mtu.to_string()]
         });
-        output::table(out, &["UPLINK", "ADDRESS", "MTU"], uplinks.collect())?;
+        output::table(out, &["UPLINK", "ADDRESS", "IPV6 ADDRESS", "MTU"], uplinks.collect())?;
         writeln!(out)?;
-        let hooks = self.hooks.iter().map(|hook| self.hook_row(hook)).collect();
+        let hooks = self.hooks().iter().map(Hooked::row).collect();
         output::table(out, &["INTERFACE", "HOOK", "PROGRAM", "MODE"], hooks)?;
         writeln!(out)?;
         let drops = drops::counted(self.datapath)?.into_iter().map(|(reason, count)| {
             vec![reason.number().to_string(), reason.name().to_owned(), count.packets.to_string()]
         });
-        Ok(output::table(out, &["NUMBER", "DROPPED FOR", "PACKETS"], drops.collect())?)
+        output::table(out, &["NUMBER", "DROPPED FOR", "PACKETS"], drops.collect())?;
+        writeln!(out)?;
+        output::table(out, &HEADINGS, self.timers.rows())?;
+        writeln!(out)?;
+        Ok(output::table(out, &limits::HEADINGS, self.limits.rows())?)
+    }
+}
+
+/// A program on an interface, in the words of the output.
+struct Hooked<'a> {
+    interface: &'a str,
+    ifindex: u32,
+    hook: &'static str,
+    program_id: u32,
+    mode: &'static str,
+}
+
+impl Hooked<'_> {
+    fn document(&self) -> Value {
+        json!({
+            "interface": self.interface,
+            "ifindex": self.ifindex,
+            "hook": self.hook,
+            "program_id": self.program_id,
+            "mode": self.mode,
+        })
     }
 
-    fn hook_row(&self, hook: &Attachment) -> Vec<String> {
+    fn row(&self) -> Vec<String> {
         vec![
-            self.interface(hook.ifindex).to_owned(),
-            hook.hook.to_string(),
-            hook.program_id.to_string(),
-            hook.mode.name().to_owned(),
+            self.interface.to_owned(),
+            self.hook.to_owned(),
+            self.program_id.to_string(),
+            self.mode.to_owned(),
         ]
     }
 }
@@ -129,11 +192,7 @@ fn uplink(uplink: &Uplink) -> Value {
         "ifindex": uplink.ifindex,
         "mac": uplink.mac,
         "mtu": uplink.mtu,
-        "address": uplink.address,
+        "address": uplink.addr4,
+        "address6": uplink.addr6,
     })
-}
-
-/// Seconds without a packet after which a flow of a state has ended.
-fn timers() -> BTreeMap<&'static str, u32> {
-    State::ALL.iter().map(|state| (state.name(), state.timeout_seconds())).collect()
 }

@@ -1,6 +1,6 @@
 //! `netdp up`: brings the datapath up, and serves it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use crate::cli::Up;
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
 use crate::ipam;
-use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Network};
+use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Network, Prefilter};
 use crate::names::{Id, Name, random_bytes};
 use crate::plan::Step;
 use crate::reconcile::Applied;
@@ -30,7 +30,7 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
         .map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
     let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
     let ending = service::Ending::listen()?;
-    establish(&place, &args.uplinks).await?;
+    establish(&place, &args.uplinks, args.prefilter).await?;
     if context.is_json() || args.once {
         status::status(context).await?;
         context.out.flush()?;
@@ -42,11 +42,15 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
 }
 
 /// Brings everything up or leaves everything as it was.
-async fn establish(place: &Place, uplinks: &[String]) -> Result<(), Error> {
+async fn establish(place: &Place, uplinks: &[String], prefilter: Prefilter) -> Result<(), Error> {
     let mut session = Session::begin_as_found(place, uplinks.to_vec()).await?;
+    session.kernel.set_prefilter(prefilter);
     let was_up = session.kernel.is_up();
     match bring_up(&mut session, was_up).await {
-        Ok(()) => place.remember_uplinks(uplinks),
+        Ok(()) => {
+            place.remember_prefilter(prefilter)?;
+            place.remember_uplinks(uplinks)
+        }
         Err(error) => {
             if !was_up {
                 leave_as_found(session).await;
@@ -65,10 +69,10 @@ async fn bring_up(session: &mut Session, was_up: bool) -> Result<(), Error> {
     let networks = session.store.networks()?;
     let change = session.store.begin()?;
     add_premade(&change, &networks, taken, mtu)?;
-    session.mark_all()?;
     if was_up {
-        session.kernel.load()?;
+        session.kernel.load().await?;
     }
+    session.mark_all()?;
     let applied = instance::sync(&session.store, &mut session.kernel).await;
     let result = commit(change, applied, &mut session.kernel).await;
     session.unmark()?;
@@ -113,7 +117,7 @@ fn add_premade(
     let lacks = |name: &str| networks.iter().all(|network| network.name.as_str() != name);
     taken.extend(network_create::taken_by(networks));
     if lacks(DEFAULT_NETWORK) {
-        let pool = ipam::choose(&ipam::Request::default(), &taken)?;
+        let pool = ipam::choose(&ipam::Request::default(), ipam::Default::Docker, &taken)?;
         change.add_network(&premade(DEFAULT_NETWORK, Driver::Bridge(default_bridge(pool, mtu)?))?)?;
     }
     for (name, driver) in [("host", Driver::Host), ("none", Driver::Null)] {
@@ -129,11 +133,17 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         device: DEFAULT_BRIDGE.to_owned(),
         mac: Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
         mtu,
-        pool,
+        pool4: Some(pool),
+        pool6: None,
         internal: false,
         icc: true,
         masquerade: true,
-        host_binding: Ipv4Addr::UNSPECIFIED,
+        snat4: None,
+        snat6: None,
+        masquerade_exclude: BTreeSet::new(),
+        udp_mapping: None,
+        udp_filtering: None,
+        host_binding: Ipv4Addr::UNSPECIFIED.into(),
     })
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError};
 use aya::programs::tc::{
-    NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcHandle, qdisc_add_clsact,
-    qdisc_detach_program,
+    NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcAttachType, TcHandle,
+    qdisc_add_clsact, qdisc_detach_program,
 };
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcError};
 
@@ -24,6 +24,10 @@ const FILTER_PRIORITY: u16 = 1;
 const LAST_FILTER_PRIORITY: u16 = 8;
 /// Handle of our clsact filters: fixed, so that a second one is never added beside the first.
 const FILTER_HANDLE: TcHandle = TcHandle::new(0, 0x6e64);
+
+/// What stands before the number in the mark of a qdisc that was added by us, where marks of filters have their
+/// program.
+const CLSACT: &str = "clsact";
 
 /// How a program is attached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,6 +111,28 @@ impl Datapath {
         }
         fs::remove_dir(&mark).map_err(|e| Error::pin("removing the mark", mark, e))?;
         Ok(true)
+    }
+
+    /// Takes off the clsact filters of another version, whatever its hooks are, by the marks that it made; says of
+    /// which interfaces it had added the qdisc. Its links need no such care: they end with their pins.
+    ///
+    /// # Errors
+    /// The marks cannot be read.
+    pub fn take_off_foreign(bpffs: &Path) -> Result<Vec<u32>, Error> {
+        let folder = Self { bpffs: bpffs.to_owned() }.filter_dir();
+        let mut qdiscs = Vec::new();
+        for (owner, ifindex) in marks(&folder)? {
+            let Some(ifname) = interface_name(ifindex) else { continue };
+            if owner == CLSACT {
+                qdiscs.push(ifindex);
+                continue;
+            }
+            for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+                // A hook has one direction, and there is nothing to take off in the other.
+                let _ = qdisc_detach_program(&ifname, direction, &owner);
+            }
+        }
+        Ok(qdiscs)
     }
 
     /// Every program that runs on an interface which still exists.
@@ -212,7 +238,7 @@ impl Datapath {
     }
 
     fn qdisc_mark(&self, ifindex: u32) -> PathBuf {
-        self.filter_dir().join(format!("clsact-{ifindex}"))
+        self.filter_dir().join(format!("{CLSACT}-{ifindex}"))
     }
 }
 
@@ -246,14 +272,27 @@ fn place_filter(
 
 /// The hooks whose pins are in a folder.
 fn pins(folder: &Path) -> Result<Vec<(Hook, u32)>, Error> {
-    let failed = |e| Error::pin("listing", folder, e);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        found.extend(Hook::from_pin_name(&name.to_string_lossy()));
-    }
+    let mut found: Vec<_> = names(folder)?.iter().filter_map(|name| Hook::from_pin_name(name)).collect();
     found.sort_unstable();
     Ok(found)
+}
+
+/// The marks of any version: what they are of, and the interface. None where there is no such folder.
+fn marks(folder: &Path) -> Result<Vec<(String, u32)>, Error> {
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let parts = |name: &String| {
+        let (owner, number) = name.rsplit_once('-')?;
+        Some((owner.to_owned(), number.parse().ok()?))
+    };
+    Ok(names(folder)?.iter().filter_map(parts).collect())
+}
+
+pub(super) fn names(folder: &Path) -> Result<Vec<String>, Error> {
+    let failed = |e| Error::pin("listing", folder, e);
+    let entries = fs::read_dir(folder).map_err(failed)?;
+    entries.map(|entry| Ok(entry.map_err(failed)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
 /// Makes a folder that may be there.
@@ -304,6 +343,8 @@ fn has_errno(error: &TcError, errno: i32) -> bool {
     }
 }
 
+/// Name of an interface that is there. Of one that is not, nix gives an empty name instead of an error.
 fn interface_name(ifindex: u32) -> Option<String> {
-    nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()
+    let name = nix::net::if_::if_indextoname(ifindex).ok()?.into_string().ok()?;
+    (!name.is_empty()).then_some(name)
 }

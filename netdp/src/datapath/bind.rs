@@ -80,7 +80,7 @@ impl Datapath {
 }
 
 /// The number by which the kernel's programs know the calling thread's network namespace.
-pub(super) fn netns_cookie() -> io::Result<u64> {
+pub(crate) fn netns_cookie() -> io::Result<u64> {
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
     let mut cookie = 0_u64;
     let mut len = libc::socklen_t::try_from(size_of::<u64>()).map_err(io::Error::other)?;

@@ -5,7 +5,9 @@ use std::borrow::Borrow;
 use aya::Pod;
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{HashMap, Map, MapData, MapError};
-use netdp_common::{Addr, Backend, Endpoint, EndpointKey, Link, PortKey, SubnetKey, Uplink, names};
+use netdp_common::{
+    Addr, Backend, DestinationKey, Endpoint, EndpointKey, Link, PortKey, SourceKey, SubnetKey, Uplink, names,
+};
 
 use super::Datapath;
 use super::error::Error;
@@ -19,16 +21,30 @@ pub enum Entry {
     Endpoint(EndpointKey, Endpoint),
     /// A published port.
     Port(PortKey, Backend),
+    /// Sources that may use a published port.
+    Source(SourceKey),
     /// A container subnet and its network id.
     Subnet(SubnetKey, u32),
+    /// A prefix that a network reaches untranslated.
+    Excluded(DestinationKey),
     /// An uplink (`ifindex`) and its addresses.
     Uplink(u32, Uplink),
-    /// An address of the host.
-    HostAddr(Addr),
+    /// An address of the host, and whether it lasts (`netdp_common::uplink`).
+    HostAddr(Addr, u32),
+    /// A prefix of the deny list.
+    Denied(SubnetKey),
+    /// What is taken from the wire (`netdp_common::prefilter::flags`); no row is a row of none.
+    Wire(u32),
+    /// The timer of a state that is set: its number, and the timeout in ticks, never zero; or a limit, in a row of its own.
+    Timer(u32, u32),
 }
 
-/// What stands in `HOST_ADDRS` beside an address: only the key means something.
-const PRESENT: u32 = 1;
+/// The row of a timer that is not set: an array has no fewer rows than it has.
+const UNSET: u32 = 0;
+
+fn timer((number, row): (u32, u32)) -> Entry {
+    Entry::Timer(number, row)
+}
 
 impl Datapath {
     /// Inserts a row, or replaces the one with the same key.
@@ -41,7 +57,12 @@ impl Datapath {
             Entry::Endpoint(k, v) => self.insert(names::ENDPOINTS, k, v),
             Entry::Port(k, v) => self.insert(names::PORTS, k, v),
             Entry::Uplink(k, v) => self.insert(names::UPLINKS, k, v),
-            Entry::HostAddr(k) => self.insert(names::HOST_ADDRS, k, &PRESENT),
+            Entry::HostAddr(k, v) => self.insert(names::HOST_ADDRS, k, v),
+            Entry::Excluded(k) => self.put_excluded(k),
+            Entry::Source(k) => self.put_source(k),
+            Entry::Denied(k) => self.deny(k),
+            Entry::Wire(flags) => self.set_wire(*flags),
+            Entry::Timer(k, v) => self.set_timer_row(*k, *v),
             Entry::Subnet(k, v) => {
                 let result = self.subnets()?.insert(&lpm_key(k), v, 0);
                 result.map_err(|e| Error::map(names::SUBNETS, e))
@@ -59,8 +80,13 @@ impl Datapath {
             Entry::Endpoint(k, _) => self.remove::<_, Endpoint>(names::ENDPOINTS, k),
             Entry::Port(k, _) => self.remove::<_, Backend>(names::PORTS, k),
             Entry::Uplink(k, _) => self.remove::<_, Uplink>(names::UPLINKS, k),
-            Entry::HostAddr(k) => self.remove::<_, u32>(names::HOST_ADDRS, k),
+            Entry::HostAddr(k, _) => self.remove::<_, u32>(names::HOST_ADDRS, k),
+            Entry::Excluded(k) => self.delete_excluded(k),
+            Entry::Source(k) => self.delete_source(k),
+            Entry::Timer(k, _) => self.set_timer_row(*k, UNSET),
             Entry::Subnet(k, _) => gone(names::SUBNETS, self.subnets()?.remove(&lpm_key(k))),
+            Entry::Denied(k) => gone(names::DENY, self.prefixes(names::DENY)?.remove(&lpm_key(k))),
+            Entry::Wire(_) => self.set_wire(0),
         }
     }
 
@@ -74,8 +100,13 @@ impl Datapath {
             Entry::Endpoint(k, _) => self.find(names::ENDPOINTS, k)?.map(|v| Entry::Endpoint(*k, v)),
             Entry::Port(k, _) => self.find(names::PORTS, k)?.map(|v| Entry::Port(*k, v)),
             Entry::Uplink(k, _) => self.find(names::UPLINKS, k)?.map(|v| Entry::Uplink(*k, v)),
-            Entry::HostAddr(k) => self.find::<_, u32>(names::HOST_ADDRS, k)?.map(|_| Entry::HostAddr(*k)),
+            Entry::HostAddr(k, _) => self.find(names::HOST_ADDRS, k)?.map(|v| Entry::HostAddr(*k, v)),
+            Entry::Excluded(k) => self.find_excluded(k)?.map(Entry::Excluded),
+            Entry::Source(k) => self.find_source(k)?.map(Entry::Source),
             Entry::Subnet(k, _) => self.subnet(k)?.map(|v| Entry::Subnet(*k, v)),
+            Entry::Denied(k) => self.is_denied(k)?.then_some(Entry::Denied(*k)),
+            Entry::Wire(_) => self.wire()?.map(Entry::Wire),
+            Entry::Timer(k, _) => self.set_timers()?.into_iter().find(|(number, _)| number == k).map(timer),
         })
     }
 
@@ -89,12 +120,17 @@ impl Datapath {
         all.extend(self.rows(names::ENDPOINTS)?.into_iter().map(|(k, v)| Entry::Endpoint(k, v)));
         all.extend(self.rows(names::PORTS)?.into_iter().map(|(k, v)| Entry::Port(k, v)));
         all.extend(self.rows(names::UPLINKS)?.into_iter().map(|(k, v)| Entry::Uplink(k, v)));
-        all.extend(self.rows::<_, u32>(names::HOST_ADDRS)?.into_iter().map(|(k, _)| Entry::HostAddr(k)));
+        all.extend(self.rows(names::HOST_ADDRS)?.into_iter().map(|(k, v)| Entry::HostAddr(k, v)));
+        all.extend(self.excluded_keys()?.into_iter().map(Entry::Excluded));
+        all.extend(self.source_keys()?.into_iter().map(Entry::Source));
+        all.extend(self.set_timers()?.into_iter().map(timer));
         for row in &self.subnets()? {
             let (key, network) = row.map_err(|e| Error::map(names::SUBNETS, e))?;
             let key = SubnetKey { prefix_len: key.prefix_len(), addr: key.data() };
             all.push(Entry::Subnet(key, network));
         }
+        all.extend(self.denied()?.into_iter().map(Entry::Denied));
+        all.extend(self.wire()?.map(Entry::Wire));
         Ok(all)
     }
 
@@ -104,7 +140,10 @@ impl Datapath {
     }
 
     fn subnets(&self) -> Result<LpmTrie<MapData, Addr, u32>, Error> {
-        let name = names::SUBNETS;
+        self.prefixes(names::SUBNETS)
+    }
+
+    pub(super) fn prefixes(&self, name: &'static str) -> Result<LpmTrie<MapData, Addr, u32>, Error> {
         self.map(name, Map::LpmTrie)?.try_into().map_err(|e| Error::map(name, e))
     }
 
@@ -124,9 +163,13 @@ impl Datapath {
         map.insert(key, value, 0).map_err(|error| self.insert_error(name, error))
     }
 
-    fn insert_error(&self, name: &'static str, error: MapError) -> Error {
-        let full =
-            matches!(&error, MapError::SyscallError(e) if e.io_error.raw_os_error() == Some(libc::E2BIG));
+    /// The error that a full map is told with; the kernel's own where its size is not to be had.
+    pub(super) fn insert_error(&self, name: &'static str, error: MapError) -> Error {
+        // A trie says ENOSPC where a hash table says E2BIG.
+        let full = matches!(
+            &error,
+            MapError::SyscallError(e) if matches!(e.io_error.raw_os_error(), Some(libc::E2BIG | libc::ENOSPC))
+        );
         match aya::maps::MapInfo::from_pin(self.map_path(name)) {
             Ok(info) if full => Error::Full { name, max: info.max_entries() },
             _ => Error::map(name, error),
@@ -145,19 +188,19 @@ impl Datapath {
         }
     }
 
-    fn rows<K: Pod, V: Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, Error> {
+    pub(super) fn rows<K: Pod, V: Pod>(&self, name: &'static str) -> Result<Vec<(K, V)>, Error> {
         let map = self.hash::<K, V>(name)?;
         let rows: Result<Vec<_>, _> = map.borrow().iter().collect();
         rows.map_err(|e| Error::map(name, e))
     }
 }
 
-fn lpm_key(key: &SubnetKey) -> Key<Addr> {
+pub(super) fn lpm_key(key: &SubnetKey) -> Key<Addr> {
     Key::new(key.prefix_len, key.addr)
 }
 
 /// A deletion that finds nothing has nothing to do.
-fn gone(name: &'static str, result: Result<(), MapError>) -> Result<(), Error> {
+pub(super) fn gone(name: &'static str, result: Result<(), MapError>) -> Result<(), Error> {
     match result {
         Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
         Err(MapError::SyscallError(e)) if e.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),

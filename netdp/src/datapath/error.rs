@@ -7,6 +7,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 
 use super::hook::Hook;
+use super::refusal::{Refusal, refusal};
 
 /// An operation on programs, maps or links failed.
 #[derive(Debug, thiserror::Error)]
@@ -15,17 +16,31 @@ pub enum Error {
     #[error("the kernel refuses the maps of the datapath: see `netdp check` for what it lacks")]
     Object(#[source] Box<aya::EbpfError>),
     /// The verifier, or the lack of a helper.
-    #[error("the kernel refuses the program {name}: see `netdp check` for what it lacks")]
+    #[error("the kernel refuses the program {name}: {refusal}")]
     Program {
         /// The program.
         name: &'static str,
-        /// The kernel's answer, with the verifier's log.
+        /// Why. The verifier's log is not a part of it: that is for `NETDP_LOG=debug`.
+        refusal: Refusal,
+    },
+    /// A program that is loaded cannot be opened or attached.
+    #[error("cannot use the program {name}")]
+    Use {
+        /// The program.
+        name: &'static str,
+        /// The kernel's answer.
         source: Box<ProgramError>,
     },
     /// The object does not have what this crate expects of it: it was not built by `cargo xtask build`.
     #[error("the embedded object has no program or map {name}: build netdp with `cargo xtask build`")]
     Missing {
         /// What was looked for.
+        name: &'static str,
+    },
+    /// The datapath that runs is of a release that has no such map.
+    #[error("the datapath that runs was loaded by an earlier netdp, without map {name}: run netdp up")]
+    Earlier {
+        /// The map.
         name: &'static str,
     },
     /// An operation on a map.
@@ -44,18 +59,18 @@ pub enum Error {
         /// How many entries it has.
         max: u32,
     },
+    /// Flows that should end were written anew each time.
+    #[error("flows to what was removed do not end: packets begin them again and again")]
+    FlowsRemain,
     /// Pinned maps of another version.
-    #[error(
-        "{path} holds the datapath of another version of netdp ({found}; this one has schema {wanted}): \
-         end it with the `netdp down` of that version, then run `netdp up`"
-    )]
+    #[error("{path} holds the datapath of another version of netdp ({found}; this one has {wanted})")]
     Schema {
         /// The bpffs.
         path: PathBuf,
         /// What is there.
         found: String,
         /// What was expected.
-        wanted: u32,
+        wanted: String,
     },
     /// A program could not be attached.
     #[error("cannot attach {hook} to {interface}")]
@@ -88,7 +103,31 @@ impl Error {
     }
 
     pub(super) fn program(name: &'static str, source: ProgramError) -> Self {
-        Self::Program { name, source: Box::new(source) }
+        match source {
+            ProgramError::LoadError { ref verifier_log, .. } => {
+                tracing::debug!("the verifier on {name}:\n{verifier_log}");
+                Self::Program { name, refusal: refusal(&source) }
+            }
+            other => Self::Use { name, source: Box::new(other) },
+        }
+    }
+
+    /// The kernel cannot do what is asked of it, and another one could.
+    pub fn is_lack(&self) -> bool {
+        match self {
+            Self::Program { refusal, .. } => refusal.is_lack(),
+            Self::Pin { source, .. } => source.kind() == io::ErrorKind::PermissionDenied,
+            Self::Object(_)
+            | Self::Use { .. }
+            | Self::Missing { .. }
+            | Self::Earlier { .. }
+            | Self::Map { .. }
+            | Self::Full { .. }
+            | Self::Schema { .. }
+            | Self::Attach { .. }
+            | Self::Reserve(_)
+            | Self::FlowsRemain => false,
+        }
     }
 
     pub(super) fn pin(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use netdp_common::timers::{State, ticks};
-use netdp_common::{Flow, FlowKey, names};
+use netdp_common::timers::{State, silence, ticks};
+use netdp_common::{Flow, FlowKey, names, settings};
 use nix::time::{ClockId, clock_gettime};
 
-use super::Datapath;
 use super::error::Error;
+use super::{Datapath, bulk, link, quota};
 
 impl Datapath {
     /// Every entry of a flow that lives; each flow has one per direction.
@@ -15,19 +15,9 @@ impl Datapath {
     /// # Errors
     /// The map cannot be read.
     pub fn flows(&self) -> Result<Vec<(FlowKey, Flow)>, Error> {
-        let all = self.all_flows()?;
+        let (all, rows) = (self.all_flows()?, self.timer_rows()?);
         let now = now();
-        Ok(all.iter().filter(|(k, f)| !has_ended(k, f, &all, now)).map(|(k, f)| (*k, *f)).collect())
-    }
-
-    /// Ends the flows that `dead` names, in both directions; says how many entries that were.
-    ///
-    /// # Errors
-    /// The map cannot be read or written.
-    pub fn end_flows(&self, dead: &dyn Fn(&FlowKey, &Flow) -> bool) -> Result<usize, Error> {
-        let all = self.all_flows()?;
-        let chosen = all.iter().filter(|(k, f)| dead(k, f)).flat_map(|(k, f)| [*k, f.twin_key(k)]);
-        self.delete_flows(chosen)
+        Ok(all.iter().filter(|(k, f)| !has_ended(k, f, &all, &rows, now)).map(|(k, f)| (*k, *f)).collect())
     }
 
     /// Deletes the entries of flows that have ended; says how many.
@@ -35,19 +25,41 @@ impl Datapath {
     /// # Errors
     /// The map cannot be read or written.
     pub fn sweep(&self) -> Result<usize, Error> {
-        let all = self.all_flows()?;
+        let (all, rows) = (self.all_flows()?, self.timer_rows()?);
         let now = now();
-        self.delete_flows(all.iter().filter(|(k, f)| has_ended(k, f, &all, now)).map(|(k, _)| *k))
+        let ended = all.iter().filter(|(k, f)| has_ended(k, f, &all, &rows, now));
+        self.delete_flows(ended.map(|(k, f)| (*k, Some(*f))).collect())
     }
 
     fn all_flows(&self) -> Result<HashMap<FlowKey, Flow>, Error> {
-        let map = self.hash::<FlowKey, Flow>(names::FLOWS)?;
-        map.iter().collect::<Result<_, _>>().map_err(|e| Error::map(names::FLOWS, e))
+        Ok(self.flow_entries()?.into_iter().collect())
     }
 
-    fn delete_flows(&self, keys: impl Iterator<Item = FlowKey>) -> Result<usize, Error> {
+    /// Every entry of the table.
+    pub(super) fn flow_entries(&self) -> Result<Vec<(FlowKey, Flow)>, Error> {
+        // Refused when the pinned table has other sizes than these.
+        self.hash::<FlowKey, Flow>(names::FLOWS)?;
+        let path = self.map_path(names::FLOWS);
+        let entries = link::open(&path).and_then(|map| bulk::entries(&map));
+        entries.map_err(|e| Error::pin("reading", path, e))
+    }
+
+    /// Deletes these entries, and gives back what they have cost; says how many there were. `None` where it is not known what an
+    /// entry is, or whether it is there.
+    pub(super) fn delete_flows(&self, entries: HashMap<FlowKey, Option<Flow>>) -> Result<usize, Error> {
         let mut map = self.hash::<FlowKey, Flow>(names::FLOWS)?;
-        Ok(keys.filter(|key| map.remove(key).is_ok()).count())
+        let (mut count, mut deleted) = (0, quota::Counts::new());
+        for (key, flow) in entries {
+            let flow = flow.or_else(|| map.get(&key, 0).ok());
+            if map.remove(&key).is_ok() {
+                count += 1;
+                if let Some(flow) = flow {
+                    quota::note(&mut deleted, &flow);
+                }
+            }
+        }
+        self.give_back(deleted)?;
+        Ok(count)
     }
 }
 
@@ -57,8 +69,12 @@ fn now() -> u32 {
     ticks(std::time::Duration::from(time).as_nanos().try_into().unwrap_or(u64::MAX))
 }
 
-/// As the programs decide it: both directions have been silent for the timeout.
-fn has_ended(key: &FlowKey, flow: &Flow, all: &HashMap<FlowKey, Flow>, now: u32) -> bool {
-    let silent = |flow: &Flow| State::from_number(flow.state).has_expired(flow.seen, now);
+/// As the programs decide it: both directions have been silent for the timeout. `rows` are those of `SETTINGS`.
+fn has_ended(key: &FlowKey, flow: &Flow, all: &HashMap<FlowKey, Flow>, rows: &[u32], now: u32) -> bool {
+    let silent = |flow: &Flow| {
+        let state = State::from_number(flow.state);
+        let row = rows.get(usize::from(state.number())).copied().unwrap_or_default();
+        silence(flow.seen, now) > settings::timeout(state, row)
+    };
     silent(flow) && all.get(&flow.twin_key(key)).is_none_or(silent)
 }

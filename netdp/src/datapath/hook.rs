@@ -18,12 +18,20 @@ pub enum Hook {
     ToBridge,
     /// Egress of `lo`.
     FromHost,
+    /// Ingress of the veth from the namespace where fragments are sorted.
+    FromFragments,
 }
 
 impl Hook {
     /// Every hook.
-    pub const ALL: [Self; 5] =
-        [Self::FromContainer, Self::FromUplink, Self::ToUplink, Self::ToBridge, Self::FromHost];
+    pub const ALL: [Self; 6] = [
+        Self::FromContainer,
+        Self::FromUplink,
+        Self::ToUplink,
+        Self::ToBridge,
+        Self::FromHost,
+        Self::FromFragments,
+    ];
 
     /// The program's name.
     pub const fn program(self) -> &'static str {
@@ -33,12 +41,13 @@ impl Hook {
             Self::ToUplink => names::TO_UPLINK,
             Self::ToBridge => names::TO_BRIDGE,
             Self::FromHost => names::FROM_HOST,
+            Self::FromFragments => names::FROM_FRAGMENTS,
         }
     }
 
     pub(super) const fn direction(self) -> TcAttachType {
         match self {
-            Self::FromContainer | Self::FromUplink => TcAttachType::Ingress,
+            Self::FromContainer | Self::FromUplink | Self::FromFragments => TcAttachType::Ingress,
             Self::ToUplink | Self::ToBridge | Self::FromHost => TcAttachType::Egress,
         }
     }

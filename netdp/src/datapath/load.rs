@@ -1,73 +1,119 @@
-//! Loading: check what is pinned, load beside it, then exchange.
+//! Loading: all programs beside those that run, then the exchange.
 
 use std::fs;
-use std::io;
 
 use aya::maps::MapInfo;
-use aya::programs::{CgroupSockAddr, Program, ProgramFd, SchedClassifier};
-use aya::{Ebpf, EbpfLoader};
-use netdp_common::{SCHEMA, names};
+use aya::programs::{CgroupSockAddr, Program, ProgramFd, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use netdp_common::names;
 
 use super::attach::{make_dir, remove_pin};
 use super::error::Error;
 use super::hook::Hook;
-use super::{Datapath, OBJECT, bind};
+use super::{Datapath, bind, schema};
 
-/// The schema of the pinned maps; `None` when nothing is pinned.
-pub(super) fn pinned_schema(datapath: &Datapath) -> Result<Option<u32>, Error> {
-    let entries = match fs::read_dir(&datapath.bpffs) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::pin("listing", &datapath.bpffs, error)),
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let Some(found) = names.into_iter().find(|name| name.starts_with("schema-")) else { return Ok(None) };
-    if found != schema_name() {
-        return Err(Error::Schema { path: datapath.bpffs.clone(), found, wanted: SCHEMA });
-    }
-    Ok(Some(SCHEMA))
-}
-
-fn schema_name() -> String {
-    format!("schema-{SCHEMA}")
-}
-
-pub(super) fn load(datapath: &Datapath) -> Result<(), Error> {
-    pinned_schema(datapath)?;
+pub(super) fn load(datapath: &Datapath, flows: u32, object: &[u8]) -> Result<(), Error> {
+    schema::is_pinned(datapath)?;
+    schema::check_maps(datapath, object)?;
     for folder in ["maps", "progs", "links", "filters"] {
         make_dir(&datapath.bpffs.join(folder))?;
     }
-    check_pinned_maps(datapath)?;
-    let mut object = load_object(datapath)?;
-    for hook in Hook::ALL {
-        load_hook(datapath, &mut object, hook)?;
-    }
+    let mut object = open(datapath, flow_entries(datapath, flows)?, object)?;
+    // All of them before the first is pinned: when the kernel refuses one, the old ones are still together.
+    load_programs(&mut object)?;
+    pin_programs(datapath, &mut object)?;
     for (name, kind) in bind::PROGRAMS {
-        let program: &mut CgroupSockAddr = program(&mut object, name)?;
-        program.load().map_err(|e| Error::program(name, e))?;
-        datapath.replace_program(program.fd().map_err(|e| Error::program(name, e))?, name)?;
         datapath.exchange_bind(name, kind)?;
     }
     // Last: a folder that names the schema says that all of the above is there.
-    make_dir(&datapath.bpffs.join(schema_name()))?;
-    datapath.exchange_all()
+    make_dir(&datapath.bpffs.join(schema::folder()))?;
+    datapath.exchange_all()?;
+    datapath.exchange_prefilters()
 }
 
-fn load_object(datapath: &Datapath) -> Result<Ebpf, Error> {
+/// Entries of the flow table: two per flow, or those that it has.
+fn flow_entries(datapath: &Datapath, flows: u32) -> Result<u32, Error> {
+    let (path, wanted) = (datapath.map_path(names::FLOWS), flows.saturating_mul(2));
+    if !path.exists() {
+        return Ok(wanted);
+    }
+    let found = MapInfo::from_pin(path).map_err(|e| Error::map(names::FLOWS, e))?.max_entries();
+    if found != wanted {
+        let name = names::FLOWS;
+        tracing::warn!("map {name} keeps its {found} entries until the next netdp down; {wanted} are set");
+    }
+    Ok(found)
+}
+
+fn open(datapath: &Datapath, entries: u32, object: &[u8]) -> Result<Ebpf, Error> {
     let cookie = bind::netns_cookie().map_err(Error::Reserve)?;
     let mut loader = EbpfLoader::new();
-    loader.override_global(names::NETNS_COOKIE, &cookie, true);
+    let capacity = entries / 2;
+    loader
+        .verifier_log_level(log_level())
+        .override_global(names::NETNS_COOKIE, &cookie, true)
+        // Releases before the limits have neither.
+        .override_global(names::FLOW_CAPACITY, &capacity, false)
+        .map_max_entries(names::FLOWS, entries)
+        .map_max_entries(names::LEDGER, entries);
     for name in names::MAPS {
         loader.map_pin_path(name, datapath.map_path(name));
     }
-    loader.load(OBJECT).map_err(|e| Error::Object(Box::new(e)))
+    loader.load(object).map_err(|e| Error::Object(Box::new(e)))
 }
 
-fn load_hook(datapath: &Datapath, object: &mut Ebpf, hook: Hook) -> Result<(), Error> {
-    let name = hook.program();
-    let program: &mut SchedClassifier = program(object, name)?;
-    program.load().map_err(|e| Error::program(name, e))?;
-    datapath.replace_program(program.fd().map_err(|e| Error::program(name, e))?, name)
+/// Errors are written at every level. The trace of all instructions may not fit, and a kernel before 6.4 then keeps its
+/// beginning instead of its end: the error would be lost, after ten runs of the verifier for ever larger buffers.
+fn log_level() -> VerifierLogLevel {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        VerifierLogLevel::DEBUG | VerifierLogLevel::STATS
+    } else {
+        VerifierLogLevel::STATS
+    }
+}
+
+fn load_programs(object: &mut Ebpf) -> Result<(), Error> {
+    for hook in Hook::ALL {
+        let name = hook.program();
+        let program: &mut SchedClassifier = program(object, name)?;
+        program.load().map_err(|e| Error::program(name, e))?;
+    }
+    if let Some(prefilter) = prefilter(object)? {
+        prefilter.load().map_err(|e| Error::program(names::PREFILTER, e))?;
+    }
+    for (name, _) in bind::PROGRAMS {
+        let program: &mut CgroupSockAddr = program(object, name)?;
+        program.load().map_err(|e| Error::program(name, e))?;
+    }
+    Ok(())
+}
+
+fn pin_programs(datapath: &Datapath, object: &mut Ebpf) -> Result<(), Error> {
+    for hook in Hook::ALL {
+        let name = hook.program();
+        let program: &mut SchedClassifier = program(object, name)?;
+        datapath.replace_program(program.fd().map_err(|e| Error::program(name, e))?, name)?;
+    }
+    match prefilter(object)? {
+        Some(program) => {
+            let fd = program.fd().map_err(|e| Error::program(names::PREFILTER, e))?;
+            datapath.replace_program(fd, names::PREFILTER)?;
+        }
+        None => datapath.drop_prefilter()?,
+    }
+    for (name, _) in bind::PROGRAMS {
+        let program: &mut CgroupSockAddr = program(object, name)?;
+        datapath.replace_program(program.fd().map_err(|e| Error::program(name, e))?, name)?;
+    }
+    Ok(())
+}
+
+/// The prefilter, which releases before the deny list do not have.
+fn prefilter(object: &mut Ebpf) -> Result<Option<&mut Xdp>, Error> {
+    if object.program(names::PREFILTER).is_none() {
+        return Ok(None);
+    }
+    program(object, names::PREFILTER).map(Some)
 }
 
 fn program<'a, P>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, Error>
@@ -87,23 +133,4 @@ impl Datapath {
         super::link::pin(program, &beside).map_err(|e| Error::pin("pinning the program", &beside, e))?;
         fs::rename(&beside, &path).map_err(|e| Error::pin("renaming the program to", path, e))
     }
-}
-
-/// aya 0.14 opens whatever is pinned under a map's name, and a value of another size would then be written over the
-/// stack of whoever reads it. So sizes are compared first.
-fn check_pinned_maps(datapath: &Datapath) -> Result<(), Error> {
-    let object = aya_obj::Object::parse(OBJECT).map_err(|e| Error::Object(Box::new(e.into())))?;
-    for name in names::MAPS {
-        let path = datapath.map_path(name);
-        if !path.exists() {
-            continue;
-        }
-        let wanted = object.maps.get(name).ok_or(Error::Missing { name })?;
-        let found = MapInfo::from_pin(&path).map_err(|e| Error::map(name, e))?;
-        if (found.key_size(), found.value_size()) != (wanted.key_size(), wanted.value_size()) {
-            let found = format!("map {name} with {} + {} bytes", found.key_size(), found.value_size());
-            return Err(Error::Schema { path: datapath.bpffs.clone(), found, wanted: SCHEMA });
-        }
-    }
-    Ok(())
 }

@@ -4,24 +4,36 @@
 //! path, and any process that may read it can go on where another one ended.
 //!
 //! ```text
-//! bpf/schema-1/          the version of the layouts (netdp_common::SCHEMA)
+//! bpf/schema-2/          the version of the layouts (netdp_common::SCHEMA)
 //! bpf/maps/NAME          netdp_common::names
 //! bpf/progs/NAME         the programs, for attaching without loading anew
 //! bpf/links/HOOK-IFINDEX TCX links; the programs run as long as these exist
 //! bpf/filters/HOOK-IFINDEX  marks of clsact filters, where the kernel has no TCX
 //! bpf/filters/clsact-IFINDEX  marks of the qdiscs that were added for them
+//! bpf/links/prefilter_MODE-IFINDEX  XDP links, by the mode in which they are attached
 //! bpf/links/bind4, bind6 the reservation of published ports
 //! ```
 
 mod attach;
 mod bind;
+mod bulk;
 mod counters;
 mod entry;
 mod error;
+mod excluded;
 mod flows;
 mod hook;
 mod link;
 mod load;
+mod mappings;
+mod prefilter;
+mod quota;
+mod refusal;
+mod schema;
+mod sorter;
+mod source;
+mod stale;
+mod timers;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +43,12 @@ pub use attach::{AttachMode, Attachment};
 pub use entry::Entry;
 pub use error::Error;
 pub use hook::Hook;
+pub use prefilter::{Prefiltered, XdpMode};
+pub use quota::Recount;
+pub use refusal::{Refusal, refusal};
+
+pub(crate) use bind::netns_cookie;
+pub(crate) use refusal::name_of as helper_name;
 
 /// The object with all programs, as `cargo xtask build` made it: an operator needs no other file.
 pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/netdp.bpf.o"));
@@ -49,9 +67,19 @@ impl Datapath {
     ///
     /// # Errors
     /// The kernel refuses a program or map, or the pinned maps have another layout.
-    pub fn load(bpffs: &Path) -> Result<Self, Error> {
+    ///
+    /// A new flow table has room for so many flows; one that exists keeps its size.
+    pub fn load(bpffs: &Path, flows: u32) -> Result<Self, Error> {
+        Self::load_object(bpffs, flows, OBJECT)
+    }
+
+    /// The same with the programs of another release, in the form of [`OBJECT`].
+    ///
+    /// # Errors
+    /// As for [`Datapath::load`].
+    pub fn load_object(bpffs: &Path, flows: u32, object: &[u8]) -> Result<Self, Error> {
         let datapath = Self { bpffs: bpffs.to_owned() };
-        load::load(&datapath)?;
+        load::load(&datapath, flows, object)?;
         Ok(datapath)
     }
 
@@ -61,10 +89,7 @@ impl Datapath {
     /// Something is pinned that this version does not know.
     pub fn open(bpffs: &Path) -> Result<Option<Self>, Error> {
         let datapath = Self { bpffs: bpffs.to_owned() };
-        match load::pinned_schema(&datapath)? {
-            Some(_) => Ok(Some(datapath)),
-            None => Ok(None),
-        }
+        Ok(schema::is_pinned(&datapath)?.then_some(datapath))
     }
 
     fn map_path(&self, name: &str) -> PathBuf {

@@ -13,8 +13,9 @@ use std::{
 
 use nix::{
     errno::Errno,
+    mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, setns, unshare},
-    sys::statfs::{NSFS_MAGIC, fstatfs},
+    sys::statfs::{NSFS_MAGIC, fstatfs, statfs},
 };
 
 /// The namespace of the calling thread. Not `/proc/self`, which is the main thread's.
@@ -64,6 +65,14 @@ pub enum Error {
         what: &'static str,
         /// What the kernel said.
         cause: Errno,
+    },
+    /// The namespace cannot be held, or not let go of.
+    #[error("cannot hold a network namespace by a mount at {path}: {cause}; run netdp as root")]
+    Hold {
+        /// Where the mount is.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
     },
     /// No thread to do it on.
     #[error(
@@ -166,6 +175,32 @@ pub fn create() -> Result<OwnedFd, Error> {
         unshare(CloneFlags::CLONE_NEWNET).map_err(|cause| Error::Enter { what: "create", cause })?;
         here()
     })
+}
+
+/// Holds a namespace by a mount at `path`: it lives for as long as that does.
+pub fn hold(ns: &impl AsFd, path: &Path) -> Result<(), Error> {
+    let failed = |cause| Error::Hold { path: path.to_owned(), cause };
+    File::create(path).map_err(failed)?;
+    let source = format!("/proc/self/fd/{}", ns.as_fd().as_raw_fd());
+    let bind = mount(Some(source.as_str()), path, None::<&str>, MsFlags::MS_BIND, None::<&str>);
+    bind.map_err(|errno| failed(errno.into()))
+}
+
+/// Takes off what [`hold`] has made. Where it has made nothing that is no error.
+pub fn release(path: &Path) -> Result<(), Error> {
+    let failed = |cause| Error::Hold { path: path.to_owned(), cause };
+    while is_held(path) {
+        umount2(path, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_DETACH)
+            .map_err(|errno| failed(errno.into()))?;
+    }
+    match std::fs::remove_file(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(failed(cause)),
+        _ => Ok(()),
+    }
+}
+
+fn is_held(path: &Path) -> bool {
+    statfs(path).is_ok_and(|status| status.filesystem_type() == NSFS_MAGIC)
 }
 
 /// The thread ends with the call, and with it its membership of whatever namespace it went to.

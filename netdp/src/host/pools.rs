@@ -1,8 +1,9 @@
-//! Choice of a subnet for a network that was given none: Docker's default pools, in Docker's order.
+//! Choice of a subnet for a network that was given none: for IPv4 Docker's default pools, in Docker's order, and for
+//! IPv6 the host's own prefix.
 
 use std::net::Ipv4Addr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// (first address, prefix length of the pool, prefix length of a subnet taken from it)
 const POOLS: [(Ipv4Addr, u8, u8); 6] = [
@@ -25,16 +26,46 @@ pub struct Exhausted;
 /// The first subnet of the pools that overlaps with none of `used`: subnets of networks, addresses of the
 /// host (with their prefix), destinations of its routes.
 pub fn choose(used: &[IpNet]) -> Result<Ipv4Net, Exhausted> {
-    let taken: Vec<Ipv4Net> = used.iter().filter_map(occupied).collect();
-    subnets().find(|subnet| !taken.iter().any(|net| overlap(subnet, net))).ok_or(Exhausted)
+    subnets().find(|subnet| is_free(&(*subnet).into(), used)).ok_or(Exhausted)
 }
 
-/// A default route occupies nothing, nor do the two halves of one that VPN clients set (0.0.0.0/1 and
-/// 128.0.0.0/1).
-fn occupied(net: &IpNet) -> Option<Ipv4Net> {
+/// Length of the IPv6 prefix that a host has for its networks: its "global id" (RFC 4193, 3.1).
+const ULA_PREFIX: u8 = 48;
+/// Length of a network's IPv6 prefix (RFC 4291, 2.5.4).
+const ULA_SUBNET: u8 = 64;
+
+/// Every IPv6 subnet of the host's own prefix is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "all subnets of {0}, which this host takes for its networks, overlap with networks, addresses or routes of this \
+     host; give a free one with --subnet"
+)]
+pub struct UlaExhausted(pub Ipv6Net);
+
+/// A host's own IPv6 prefix from five random bytes (RFC 4193, 3.2.2).
+pub fn ula(random: [u8; 5]) -> Ipv6Net {
+    let mut octets = [0; 16];
+    octets[0] = 0xfd;
+    octets[1..6].copy_from_slice(&random);
+    Ipv6Net::new_assert(octets.into(), ULA_PREFIX)
+}
+
+/// The first subnet of a host's own prefix that overlaps with none of `used`.
+pub fn choose_in(prefix: Ipv6Net, used: &[IpNet]) -> Result<Ipv6Net, UlaExhausted> {
+    let mut subnets = prefix.subnets(ULA_SUBNET).into_iter().flatten();
+    subnets.find(|subnet| is_free(&(*subnet).into(), used)).ok_or(UlaExhausted(prefix))
+}
+
+fn is_free(subnet: &IpNet, used: &[IpNet]) -> bool {
+    !used.iter().any(|net| is_occupied(net) && overlap(subnet, net))
+}
+
+/// A default route occupies nothing, nor do the parts of one that VPN clients set: 0.0.0.0/1 and 128.0.0.0/1, and of
+/// IPv6 all that is given out (`2000::/3`).
+pub fn is_occupied(net: &IpNet) -> bool {
     match net {
-        IpNet::V4(net) if net.prefix_len() > 1 => Some(*net),
-        IpNet::V4(_) | IpNet::V6(_) => None,
+        IpNet::V4(net) => net.prefix_len() > 1,
+        IpNet::V6(net) => net.prefix_len() > 3,
     }
 }
 
@@ -45,7 +76,7 @@ fn subnets() -> impl Iterator<Item = Ipv4Net> {
 }
 
 /// Tells whether two subnets have an address in common.
-pub fn overlap(one: &Ipv4Net, other: &Ipv4Net) -> bool {
+pub fn overlap(one: &IpNet, other: &IpNet) -> bool {
     one.contains(&other.network()) || other.contains(&one.network())
 }
 
@@ -78,6 +109,12 @@ mod tests {
     #[test]
     fn default_routes_and_ipv6_occupy_nothing() {
         assert_eq!(chosen(&["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "fd00::/8"]), "172.17.0.0/16");
+    }
+
+    #[test]
+    fn a_hosts_own_prefix_is_unique_local() {
+        assert_eq!(ula([0x12, 0x34, 0x56, 0x78, 0x9a]).to_string(), "fd12:3456:789a::/48");
+        assert_eq!(ula([0; 5]).to_string(), "fd00::/48");
     }
 
     #[test]

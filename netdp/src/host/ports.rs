@@ -2,7 +2,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
     ops::RangeInclusive,
     os::fd::AsRawFd,
 };
@@ -10,7 +10,8 @@ use std::{
 use nix::{
     errno::Errno,
     sys::socket::{
-        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket, sockopt::ReuseAddr,
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, setsockopt, socket,
+        sockopt::{Ipv6V6Only, ReuseAddr},
     },
 };
 
@@ -67,6 +68,46 @@ pub fn try_bind(transport: Transport, address: IpAddr, port: u16) -> Result<(), 
     })
 }
 
+/// Whether an IPv6 port is free in the calling thread's namespace, without taking it: where netdp has published the port
+/// in IPv4, its own reservation would refuse the try, as it cannot know that the socket leaves IPv4 alone.
+pub fn look_up(transport: Transport, address: Ipv6Addr, port: u16) -> Result<(), Error> {
+    // Port 0 is never reserved: this only asks whether the address is one of the host's.
+    try_bind(transport, address.into(), 0)?;
+    let asked = SocketAddr::new(address.into(), port);
+    let other = |error: io::Error| Error::Other {
+        address: asked,
+        transport,
+        cause: Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)),
+    };
+    let table = fs::read_to_string(format!("/proc/thread-self/net/{transport}6")).map_err(other)?;
+    let clashes = |held: &SocketAddrV6| {
+        let unspecified = held.ip().is_unspecified() || address.is_unspecified();
+        held.port() == port && held.ip().to_ipv4_mapped().is_none() && (unspecified || *held.ip() == address)
+    };
+    let mut holders = table.lines().skip(1).filter_map(|line| holder(transport, line));
+    if holders.any(|held| clashes(&held)) { Err(Error::InUse(asked)) } else { Ok(()) }
+}
+
+/// `TCP_LISTEN` of `net/tcp_states.h`, as the kernel prints it.
+const LISTENING: &str = "0A";
+
+/// Address and port of one line of `/proc/net/tcp6` or `udp6`, of a socket that nobody else may bind beside.
+fn holder(transport: Transport, line: &str) -> Option<SocketAddrV6> {
+    let mut words = line.split_ascii_whitespace().skip(1);
+    let (address, port) = words.next()?.split_once(':')?;
+    let state = words.nth(1)?;
+    if transport == Transport::Tcp && state != LISTENING {
+        return None;
+    }
+    let mut octets = [0; 16];
+    for (at, word) in octets.chunks_exact_mut(4).enumerate() {
+        // Each is printed as a number of the machine's own order.
+        let digits = address.get(at * 8..at * 8 + 8)?;
+        word.copy_from_slice(&u32::from_str_radix(digits, 16).ok()?.to_ne_bytes());
+    }
+    Some(SocketAddrV6::new(octets.into(), u16::from_str_radix(port, 16).ok()?, 0, 0))
+}
+
 fn bind_once(transport: Transport, address: SocketAddr) -> Result<(), Errno> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let kind = match transport {
@@ -74,6 +115,10 @@ fn bind_once(transport: Transport, address: SocketAddr) -> Result<(), Errno> {
         Transport::Udp => SockType::Datagram,
     };
     let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    // `::` alone would be every IPv4 address too.
+    if address.is_ipv6() {
+        setsockopt(&socket, Ipv6V6Only, &true)?;
+    }
     // A TCP connection that has ended and lingers (TIME_WAIT) is no reason to refuse, and for TCP a
     // listener still is. For UDP the option would let us share the port with another program that set it
     // too.
@@ -158,6 +203,35 @@ mod tests {
         let socket = UdpSocket::bind((LOOPBACK, 0)).expect("a socket");
         let port = socket.local_addr().expect("its address").port();
         assert!(matches!(try_bind(Transport::Udp, LOOPBACK, port), Err(Error::InUse(_))));
+    }
+
+    #[test]
+    fn a_listener_is_found_in_the_kernels_table_too() {
+        let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("a listener");
+        let port = listener.local_addr().expect("its address").port();
+        for address in [Ipv6Addr::LOCALHOST, Ipv6Addr::UNSPECIFIED] {
+            let held = look_up(Transport::Tcp, address, port);
+            assert!(matches!(held, Err(Error::InUse(_))), "{held:?}");
+            look_up(Transport::Udp, address, port).expect("of another protocol");
+        }
+        let datagrams = UdpSocket::bind((Ipv6Addr::LOCALHOST, port)).expect("a socket");
+        assert!(matches!(look_up(Transport::Udp, Ipv6Addr::LOCALHOST, port), Err(Error::InUse(_))));
+        drop((listener, datagrams));
+        look_up(Transport::Tcp, Ipv6Addr::UNSPECIFIED, port).expect("free again");
+        let foreign = "2001:db8::1".parse().expect("an address");
+        assert!(matches!(look_up(Transport::Tcp, foreign, port), Err(Error::NotLocal(_))));
+    }
+
+    #[test]
+    fn a_line_of_the_table_says_who_holds_a_port() {
+        let line = "   0: B80D0120000000000000000001000000:1F90 00000000000000000000000000000000:0000 0A 00000000:00000000";
+        let held = holder(Transport::Tcp, line).map(|held| held.to_string());
+        assert_eq!(held.as_deref(), Some("[2001:db8::1]:8080"));
+        assert_eq!(holder(Transport::Tcp, &line.replace(" 0A ", " 01 ")), None, "connected, not listening");
+        assert!(holder(Transport::Udp, &line.replace(" 0A ", " 07 ")).is_some());
+        for cut in ["", "0:", "0: 00:50 x 0A", "0: B80D0120:1F90 y 0A"] {
+            assert_eq!(holder(Transport::Tcp, cut), None, "{cut}");
+        }
     }
 
     #[test]

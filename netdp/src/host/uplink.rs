@@ -1,7 +1,11 @@
 //! The interfaces by which this host reaches the outside.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::cmp::Reverse;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
+use crate::model::{OtherWays, v4, v6};
 use crate::netlink::{self, Address, Link, MAIN_TABLE, Netlink, Route, RouteKind};
 
 /// What the alias of every link that netdp made begins with.
@@ -48,8 +52,10 @@ pub struct UplinkFacts {
     pub mac: [u8; 6],
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// The address that containers go out with, if the interface has one.
+    /// The IPv4 address that containers go out with, if the interface has one.
     pub addr4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub addr6: Option<Ipv6Addr>,
 }
 
 /// The links, addresses and routes of a namespace, asked for once.
@@ -59,7 +65,7 @@ pub struct Observed {
     pub links: Vec<Link>,
     /// Every address.
     pub addresses: Vec<Address>,
-    /// Every IPv4 route.
+    /// Every route.
     pub routes: Vec<Route>,
 }
 
@@ -73,8 +79,7 @@ impl Observed {
         })
     }
 
-    /// The uplinks: those named, else every interface with an IPv4 default route. Interfaces of netdp's own
-    /// never are.
+    /// The uplinks: those named, else every interface with a default route. Interfaces of netdp's own never are.
     pub fn uplinks(&self, named: &[String]) -> Result<Vec<UplinkFacts>, Error> {
         if named.is_empty() {
             let links = self.links.iter().filter(|link| unfit(link).is_none() && self.leads_out(link));
@@ -98,13 +103,14 @@ impl Observed {
     }
 
     fn leads_out(&self, link: &Link) -> bool {
-        self.default_route(link).is_some()
+        FAMILIES.iter().any(|family| self.default_route(link, *family).is_some())
     }
 
-    /// The best one by that interface.
-    fn default_route(&self, link: &Link) -> Option<&Route> {
+    /// The best one of a family by that interface.
+    fn default_route(&self, link: &Link, family: Family) -> Option<&Route> {
         let by_link = |route: &&Route| {
             route.oif == link.index
+                && family(route.dst.addr())
                 && route.is_default()
                 && route.table == MAIN_TABLE
                 && route.kind == RouteKind::Unicast
@@ -118,37 +124,73 @@ impl Observed {
             name: link.name.clone(),
             mac: link.mac,
             mtu: link.mtu,
-            addr4: self.outgoing_address(link),
+            addr4: self.outgoing_address(link, is_v4).and_then(v4),
+            addr6: self.outgoing_address(link, is_v6).and_then(v6),
         }
     }
 
-    /// As the kernel chooses: what the default route prefers, else an address in the gateway's subnet, else
-    /// the first.
-    fn outgoing_address(&self, link: &Link) -> Option<Ipv4Addr> {
-        let route = self.default_route(link);
-        if let Some(IpAddr::V4(preferred)) = route.and_then(|route| route.pref_src) {
+    /// As the kernel chooses for what goes far: what the default route prefers, else the address of which most of this
+    /// holds, the first most of all: it lasts, it is in the gateway's subnet, it is valid everywhere (RFC 6724, 5). What
+    /// is masqueraded may live longer than a temporary address.
+    fn outgoing_address(&self, link: &Link, family: Family) -> Option<IpAddr> {
+        let route = self.default_route(link, family);
+        if let Some(preferred) = route.and_then(|route| route.pref_src) {
             return Some(preferred);
         }
         let gateway = route.and_then(|route| route.gateway);
-        let own = || self.addresses.iter().filter(|address| address.index == link.index && address.global);
-        own()
-            .filter(|address| gateway.is_some_and(|gateway| address.net.contains(&gateway)))
-            .chain(own())
-            .find_map(|address| ipv4(address.net.addr()))
+        let near = |net: IpNet| gateway.is_some_and(|gateway| net.contains(&gateway));
+        let own = self.addresses.iter().filter(|address| address.index == link.index && address.global);
+        own.filter(|address| family(address.net.addr()))
+            .min_by_key(|address| {
+                let lasts = !address.waning && !address.temporary;
+                Reverse((lasts, near(address.net), !is_local(address.net.addr())))
+            })
+            .map(|address| address.net.addr())
     }
 
-    /// Every IPv4 address of the namespace: 127.0.0.1, those of the interfaces, and the gateways of our
-    /// networks.
-    pub fn host_addresses(&self) -> Vec<Ipv4Addr> {
-        self.addresses.iter().filter_map(|address| ipv4(address.net.addr())).collect()
+    /// Whether packets to somewhere leave by an interface that is neither one of these uplinks nor netdp's own.
+    pub fn ways_beside(&self, uplinks: &[UplinkFacts]) -> OtherWays {
+        let known = |index: u32| {
+            uplinks.iter().any(|uplink| uplink.ifindex == index)
+                || self.links.iter().any(|link| link.index == index && (is_owned(link) || link.loopback))
+        };
+        let beside = |family: Family| {
+            self.routes.iter().any(|route| {
+                let leads_on = route.kind == RouteKind::Unicast && !is_link_local(route.dst.addr());
+                family(route.dst.addr()) && leads_on && !known(route.oif)
+            })
+        };
+        OtherWays { v4: beside(is_v4), v6: beside(is_v6) }
+    }
+
+    /// Every address of the namespace: 127.0.0.1 and `::1`, those of the interfaces, and the gateways of our networks.
+    pub fn host_addresses(&self) -> Vec<IpAddr> {
+        self.addresses.iter().map(|address| address.net.addr()).collect()
     }
 }
 
-fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
+/// Whether an address is of a family.
+type Family = fn(IpAddr) -> bool;
+
+/// Both families.
+const FAMILIES: [Family; 2] = [is_v4, is_v6];
+
+fn is_v4(address: IpAddr) -> bool {
+    address.is_ipv4()
+}
+
+fn is_v6(address: IpAddr) -> bool {
+    address.is_ipv6()
+}
+
+/// An IPv6 address that means something within a site only (RFC 4193).
+fn is_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unique_local())
+}
+
+/// Every interface has a route to these, and none leads on from it.
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 /// Tells whether netdp made a link.
@@ -189,7 +231,7 @@ mod tests {
     }
 
     fn address(index: u32, net: &str) -> Address {
-        Address { index, net: net.parse().expect("a prefix"), global: true }
+        Address { index, net: net.parse().expect("a prefix"), global: true, waning: false, temporary: false }
     }
 
     fn default_route(oif: u32, gateway: &str, metric: u32) -> Route {
@@ -202,6 +244,11 @@ mod tests {
             table: MAIN_TABLE,
             kind: RouteKind::Unicast,
         }
+    }
+
+    fn route6(oif: u32, dst: &str, gateway: Option<&str>) -> Route {
+        let gateway = gateway.map(|gateway| gateway.parse().expect("an address"));
+        Route { dst: dst.parse().expect("a prefix"), gateway, ..default_route(oif, "10.0.0.1", 1024) }
     }
 
     fn host() -> Observed {
@@ -266,8 +313,57 @@ mod tests {
     }
 
     #[test]
-    fn every_ipv4_address_is_one_of_the_host() {
-        assert_eq!(host().host_addresses().len(), 4);
-        assert!(host().host_addresses().contains(&Ipv4Addr::LOCALHOST));
+    fn tunnel_with_a_route_is_a_way_beside_the_uplinks() {
+        let mut host = host();
+        let uplinks = host.uplinks(&[]).expect("uplinks");
+        assert_eq!(host.ways_beside(&uplinks), OtherWays { v4: true, v6: false });
+        host.routes.retain(|route| route.oif == 2);
+        host.routes.push(route6(3, "fe80::/64", None));
+        // Kernel 6.1 has it as a route like others.
+        host.routes.push(route6(1, "::1/128", None));
+        assert_eq!(host.ways_beside(&uplinks), OtherWays::default());
+        host.routes.push(route6(5, "2001:db8:7::/48", None));
+        assert_eq!(host.ways_beside(&uplinks), OtherWays { v4: false, v6: true });
+    }
+
+    #[test]
+    fn every_address_is_one_of_the_host() {
+        assert_eq!(host().host_addresses().len(), 5);
+        assert!(host().host_addresses().contains(&Ipv4Addr::LOCALHOST.into()));
+    }
+
+    fn outgoing6(host: &Observed, name: &str) -> Option<String> {
+        let uplinks = host.uplinks(&[]).expect("uplinks");
+        let uplink = uplinks.into_iter().find(|uplink| uplink.name == name)?;
+        uplink.addr6.map(|address| address.to_string())
+    }
+
+    #[test]
+    fn one_with_an_ipv6_default_route_only_is_an_uplink() {
+        let mut host = host();
+        host.routes = vec![route6(3, "::/0", Some("fe80::1"))];
+        let uplinks = host.uplinks(&[]).expect("uplinks");
+        assert_eq!(uplinks.iter().map(|uplink| uplink.name.as_str()).collect::<Vec<_>>(), ["eth1"]);
+        assert_eq!(outgoing6(&host, "eth1").as_deref(), Some("2001:db8::2"));
+    }
+
+    #[test]
+    fn the_ipv6_address_lasts_and_is_valid_everywhere() {
+        let mut host = host();
+        host.routes = vec![route6(2, "::/0", Some("fe80::1"))];
+        host.addresses = vec![
+            Address { global: false, ..address(2, "fe80::2/64") },
+            Address { temporary: true, ..address(2, "2001:db8::aaaa/64") },
+            address(2, "fd00::2/64"),
+            Address { waning: true, ..address(2, "2001:db8::dead/64") },
+        ];
+        assert_eq!(outgoing6(&host, "eth0").as_deref(), Some("fd00::2"));
+        host.addresses.push(address(2, "2001:db8::2/64"));
+        assert_eq!(outgoing6(&host, "eth0").as_deref(), Some("2001:db8::2"));
+        host.routes.push(route6(2, "::/0", Some("fd00::1")));
+        host.routes[0].metric = 2000;
+        assert_eq!(outgoing6(&host, "eth0").as_deref(), Some("fd00::2"));
+        host.routes[1].pref_src = Some("2001:db8::99".parse().expect("an address"));
+        assert_eq!(outgoing6(&host, "eth0").as_deref(), Some("2001:db8::99"));
     }
 }

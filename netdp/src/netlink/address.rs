@@ -7,7 +7,7 @@ use rtnetlink::{
     AddressMessageBuilder,
     packet_route::{
         RouteNetlinkMessage,
-        address::{AddressAttribute, AddressMessage, AddressScope},
+        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope},
     },
 };
 
@@ -20,8 +20,12 @@ pub struct Address {
     pub index: u32,
     /// The address itself, host bits included, with the length of its subnet's prefix.
     pub net: IpNet,
-    /// Valid beyond the link (scope `global`), unlike 127.0.0.1 or 169.254.1.1.
+    /// Valid beyond the link (scope `global`), unlike 127.0.0.1, 169.254.1.1 or `fe80::1`.
     pub global: bool,
+    /// Not to be begun with: it is about to expire, is not known to be nobody else's yet, or turned out to be.
+    pub waning: bool,
+    /// An IPv6 address that is changed every now and then, for privacy (RFC 8981).
+    pub temporary: bool,
 }
 
 impl Netlink {
@@ -32,11 +36,12 @@ impl Netlink {
         Ok(self.dump(what, message).await?.iter().filter_map(address_in).collect())
     }
 
-    /// Gives the interface `index` an address. The kernel adds the route to its subnet.
+    /// Gives the interface `index` an address, in use at once: whoever asks for it knows that it is nobody else's. The
+    /// kernel adds the route to its subnet.
     pub async fn add_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let object = format!("{net} to interface number {index}");
         let what = Request { operation: "add address", object: &object };
-        let message = match net {
+        let mut message = match net {
             IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
                 .index(index)
                 .address(net.addr(), net.prefix_len())
@@ -46,6 +51,9 @@ impl Netlink {
                 .address(net.addr(), net.prefix_len())
                 .build(),
         };
+        if matches!(net, IpNet::V6(_)) {
+            message.header.flags |= AddressHeaderFlags::Nodad;
+        }
         self.execute(what, RouteNetlinkMessage::NewAddress(message), CREATE).await
     }
 }
@@ -55,7 +63,23 @@ fn address_in(answer: &RouteNetlinkMessage) -> Option<Address> {
         return None;
     };
     let net = IpNet::new(own_address(message)?, message.header.prefix_len).ok()?;
-    Some(Address { index: message.header.index, net, global: message.header.scope == AddressScope::Universe })
+    let flags = message.attributes.iter().find_map(flags_in).unwrap_or(AddressFlags::empty());
+    let waning = AddressFlags::Deprecated | AddressFlags::Tentative | AddressFlags::Dadfailed;
+    Some(Address {
+        index: message.header.index,
+        net,
+        global: message.header.scope == AddressScope::Universe,
+        waning: flags.intersects(waning) && !flags.contains(AddressFlags::Optimistic),
+        // The same bit says of an IPv4 address that it is not the first of its subnet.
+        temporary: net.addr().is_ipv6() && flags.contains(AddressFlags::Secondary),
+    })
+}
+
+fn flags_in(attribute: &AddressAttribute) -> Option<AddressFlags> {
+    match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    }
 }
 
 /// On a point-to-point link `Address` is the other side, and `Local` is ours; IPv6 has only the former.

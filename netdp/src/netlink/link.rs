@@ -19,6 +19,8 @@ use rtnetlink::{
 
 use super::{CHANGE, CREATE, Error, Netlink, Request};
 
+/// Largest MTU of a veth.
+pub const MAX_MTU: u32 = 65_535;
 /// Longest interface name that the kernel takes, in bytes (`IFNAMSIZ` less the final NUL).
 pub const MAX_NAME: usize = 15;
 
@@ -197,6 +199,11 @@ impl Netlink {
     /// Brings an interface up.
     pub async fn set_up(&self, index: u32) -> Result<(), Error> {
         self.change("bring up interface", index, LinkMessageBuilder::up).await
+    }
+
+    /// Brings an interface up whose neighbours all have its own Ethernet address: nobody is asked for theirs.
+    pub async fn set_up_without_arp(&self, index: u32) -> Result<(), Error> {
+        self.change("bring up interface", index, |link| link.arp(false).up()).await
     }
 
     /// Makes the interface `index` a port of the bridge `bridge`.

@@ -7,9 +7,11 @@
 mod address;
 mod error;
 mod link;
+mod nftables;
 mod qdisc;
 mod route;
 mod watch;
+mod xdp;
 
 use std::{io, os::fd::AsFd};
 
@@ -27,7 +29,8 @@ use self::error::Request;
 pub use self::{
     address::Address,
     error::Error,
-    link::{Link, MAX_NAME, VethEnd},
+    link::{Link, MAX_MTU, MAX_NAME, VethEnd},
+    nftables::sort_fragments,
     route::{MAIN_TABLE, Route, RouteKind},
     watch::Watch,
 };

@@ -1,4 +1,4 @@
-//! The qdisc that clsact filters need.
+//! The qdisc that clsact filters need, and their kind.
 
 use nix::errno::Errno;
 use rtnetlink::packet_route::{
@@ -6,7 +6,7 @@ use rtnetlink::packet_route::{
     tc::{TcAttribute, TcHandle, TcMessage},
 };
 
-use super::{CHANGE, Error, Netlink, Request};
+use super::{CHANGE, CREATE, Error, Netlink, Request};
 
 /// `ffff:`, which every clsact qdisc has.
 const HANDLE: TcHandle = TcHandle { major: u16::MAX, minor: 0 };
@@ -37,6 +37,21 @@ impl Netlink {
         }
     }
 
+    /// Whether the kernel has filters that are programs: asked for one without a program, it looks for the kind first
+    /// (ENOENT) and then finds the program wanting (EINVAL). The interface has a clsact qdisc.
+    pub async fn knows_bpf_filters(&self, index: u32) -> Result<bool, Error> {
+        let object = format!("to interface number {index}");
+        let what = Request { operation: "add a filter without a program", object: &object };
+        let mut message = at(index, HOOKS[0]);
+        message.header.info = EVERYTHING;
+        message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
+        match self.execute(what, RouteNetlinkMessage::NewTrafficFilter(message), CREATE).await {
+            Err(error) if error.errno() == Some(Errno::EINVAL) => Ok(true),
+            Err(error) if error.errno() == Some(Errno::ENOENT) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
     /// Before the filters of one priority the kernel sends a message that has their kind only, so that nothing is
     /// overlooked because its options cannot be read.
     async fn has_filters(&self, index: u32, hook: TcHandle) -> Result<bool, Error> {
@@ -46,6 +61,11 @@ impl Netlink {
         Ok(answers.iter().any(|answer| matches!(answer, RouteNetlinkMessage::NewTrafficFilter(_))))
     }
 }
+
+/// `ETH_P_ALL` of `linux/if_ether.h`.
+const EVERY_PROTOCOL: u16 = 3;
+/// The first priority, and every protocol, as they stand in a filter's header.
+const EVERYTHING: u32 = 1 << 16 | EVERY_PROTOCOL.to_be() as u32;
 
 /// The kernel has no qdisc there, or one of another kind.
 fn is_another(error: &Error) -> bool {

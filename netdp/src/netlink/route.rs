@@ -1,13 +1,13 @@
-//! IPv4 routes.
+//! Routes.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
-        RouteNetlinkMessage,
-        route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteType, RouteVia},
+        AddressFamily, RouteNetlinkMessage,
+        route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteType, RouteVia},
     },
 };
 
@@ -32,7 +32,7 @@ pub enum RouteKind {
 /// One way to one destination; a route with several next hops is several of these.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// The destination; 0.0.0.0/0 for a default route.
+    /// The destination; 0.0.0.0/0 or `::/0` for a default route.
     pub dst: IpNet,
     /// The next router, if the destination is not on the link itself.
     pub gateway: Option<IpAddr>,
@@ -49,20 +49,46 @@ pub struct Route {
 }
 
 impl Netlink {
-    /// Every IPv4 route of every table.
+    /// Every route of every table, IPv4 and IPv6.
     pub async fn routes(&self) -> Result<Vec<Route>, Error> {
         let what = Request { operation: "list", object: "routes" };
-        let message = RouteMessageBuilder::<Ipv4Addr>::new().build();
-        let answers = self.dump(what, RouteNetlinkMessage::GetRoute(message)).await?;
-        Ok(answers.iter().flat_map(routes_in).collect())
+        let families =
+            [RouteMessageBuilder::<Ipv4Addr>::new().build(), RouteMessageBuilder::<Ipv6Addr>::new().build()];
+        let mut routes = Vec::new();
+        for message in families {
+            let answers = self.dump(what, RouteNetlinkMessage::GetRoute(message)).await?;
+            routes.extend(answers.iter().flat_map(routes_in));
+        }
+        Ok(routes)
     }
 
     /// Adds the default route through `gateway`, which has to be in a subnet of the interface `oif`.
-    pub async fn add_default_route(&self, gateway: Ipv4Addr, oif: u32) -> Result<(), Error> {
+    pub async fn add_default_route(&self, gateway: IpAddr, oif: u32) -> Result<(), Error> {
         let object = format!("via {gateway} on interface number {oif}");
         let what = Request { operation: "add default route", object: &object };
-        let message = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(oif).build();
+        let message = match gateway {
+            IpAddr::V4(gateway) => {
+                RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(oif).build()
+            }
+            IpAddr::V6(gateway) => {
+                RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(oif).build()
+            }
+        };
         self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await
+    }
+
+    /// Adds default routes by the interface `oif`, which needs no address of its own. Through one gateway each, so that
+    /// there is one neighbour, however many destinations there are.
+    pub async fn add_only_routes(&self, oif: u32) -> Result<(), Error> {
+        let object = format!("by interface number {oif}");
+        let what = Request { operation: "add default route", object: &object };
+        let v4 = RouteMessageBuilder::<Ipv4Addr>::new().gateway(Ipv4Addr::new(169, 254, 0, 1));
+        let v6 = RouteMessageBuilder::<Ipv6Addr>::new().gateway(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));
+        for mut message in [v4.output_interface(oif).build(), v6.output_interface(oif).build()] {
+            message.header.flags |= RouteFlags::Onlink;
+            self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await?;
+        }
+        Ok(())
     }
 }
 
@@ -71,7 +97,7 @@ fn routes_in(answer: &RouteNetlinkMessage) -> Vec<Route> {
         return Vec::new();
     };
     let mut route = Route {
-        dst: IpNet::V4(Ipv4Net::default()),
+        dst: everywhere(message.header.address_family),
         gateway: None,
         oif: 0,
         pref_src: None,
@@ -85,6 +111,13 @@ fn routes_in(answer: &RouteNetlinkMessage) -> Vec<Route> {
         return vec![route];
     }
     hops.iter().map(|hop| route.by(hop)).collect()
+}
+
+fn everywhere(family: AddressFamily) -> IpNet {
+    match family {
+        AddressFamily::Inet6 => IpNet::V6(Ipv6Net::default()),
+        _ => IpNet::V4(Ipv4Net::default()),
+    }
 }
 
 fn next_hops(attribute: &RouteAttribute) -> Option<&[RouteNextHop]> {
@@ -103,17 +136,23 @@ fn kind_of(kind: RouteType) -> RouteKind {
     }
 }
 
+fn ip(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(address) => Some((*address).into()),
+        RouteAddress::Inet6(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
 impl Route {
     fn read(&mut self, message: &RouteMessage) {
         for attribute in &message.attributes {
             match attribute {
-                RouteAttribute::Destination(RouteAddress::Inet(dst)) => {
-                    let prefix_len = message.header.destination_prefix_length;
-                    self.dst = Ipv4Net::new(*dst, prefix_len).unwrap_or_default().into();
+                RouteAttribute::Destination(dst) => {
+                    let net = ip(dst).map(|dst| IpNet::new(dst, message.header.destination_prefix_length));
+                    self.dst = net.and_then(Result::ok).unwrap_or(self.dst);
                 }
-                RouteAttribute::PrefSource(RouteAddress::Inet(source)) => {
-                    self.pref_src = Some((*source).into());
-                }
+                RouteAttribute::PrefSource(source) => self.pref_src = ip(source),
                 RouteAttribute::Priority(metric) => self.metric = *metric,
                 RouteAttribute::Table(table) => self.table = *table,
                 _ => self.read_hop(attribute),
@@ -124,8 +163,8 @@ impl Route {
     fn read_hop(&mut self, attribute: &RouteAttribute) {
         match attribute {
             RouteAttribute::Oif(index) => self.oif = *index,
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway))
-            | RouteAttribute::Via(RouteVia::Inet(gateway)) => self.gateway = Some((*gateway).into()),
+            RouteAttribute::Gateway(gateway) => self.gateway = ip(gateway),
+            RouteAttribute::Via(RouteVia::Inet(gateway)) => self.gateway = Some((*gateway).into()),
             RouteAttribute::Via(RouteVia::Inet6(gateway)) => self.gateway = Some((*gateway).into()),
             _ => {}
         }
@@ -168,6 +207,16 @@ mod tests {
         let gateway = |last| Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, last)));
         assert_eq!(ways, [(2, gateway(1), 5), (3, gateway(2), 5)]);
         assert!(routes.iter().all(Route::is_default));
+    }
+
+    #[test]
+    fn an_ipv6_route_without_destination_is_a_default_route() {
+        let gateway: Ipv6Addr = "fe80::1".parse().expect("an address");
+        let message = RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(2).build();
+        let routes = routes_in(&RouteNetlinkMessage::NewRoute(message));
+        let [route] = routes.as_slice() else { panic!("one route, not {routes:?}") };
+        assert!(route.is_default());
+        assert_eq!((route.dst.to_string().as_str(), route.gateway), ("::/0", Some(gateway.into())));
     }
 
     #[test]

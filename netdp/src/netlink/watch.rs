@@ -27,7 +27,13 @@ pub struct Watch {
 impl Watch {
     /// Of the namespace that the calling thread is in. Must be called within a tokio runtime.
     pub fn here() -> Result<Self, Error> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv4Route];
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Ifaddr,
+            MulticastGroup::Ipv6Route,
+        ];
         let (mut connection, handle, events) =
             rtnetlink::new_multicast_connection(&groups).map_err(|cause| Error::Socket { cause })?;
         // A smaller buffer only means that events are lost sooner, which is reported as a change too.

@@ -48,17 +48,37 @@ async fn tried(ns: &OwnedFd, netlink: &Netlink) -> Rows {
         CheckRow::found("network namespaces", "can be made"),
         CheckRow::of("bridge", made(bridge)),
         CheckRow::of("veth", made(veth)),
+        CheckRow::of("fragments", fragments(ns)).optional(),
     ];
-    Rows { clsact: CheckRow::of("clsact", clsact(ns)), others }
+    Rows { clsact: CheckRow::of("clsact", clsact(ns, netlink).await), others }
 }
 
 fn made(result: Result<u32, netlink::Error>) -> Result<String, String> {
     result.map(|_index| "can be made".to_owned()).map_err(|error| error.to_string())
 }
 
-fn clsact(ns: &OwnedFd) -> Result<String, String> {
+fn fragments(ns: &OwnedFd) -> Result<String, String> {
+    netns::in_netns(ns.as_fd(), || netlink::sort_fragments(VETH))
+        .map_err(|error| error.to_string())?
+        .map_err(|error| {
+            format!(
+                "{error}; fragments to and from containers are dropped without CONFIG_NF_TABLES_INET, \
+                 CONFIG_NF_TABLES_NETDEV, CONFIG_NFT_CT and CONFIG_NETFILTER_EGRESS"
+            )
+        })?;
+    Ok("are put in order in a network namespace of their own".to_owned())
+}
+
+async fn clsact(ns: &OwnedFd, netlink: &Netlink) -> Result<String, String> {
     netns::in_netns(ns.as_fd(), || qdisc_add_clsact(VETH))
         .map_err(|error| error.to_string())?
-        .map(|()| "programs can be attached to a qdisc, where the kernel lacks TCX".to_owned())
-        .map_err(|error| format!("{error}; the kernel lacks it (CONFIG_NET_SCH_INGRESS)"))
+        .map_err(|error| format!("{error}; the kernel lacks it (CONFIG_NET_SCH_INGRESS)"))?;
+    let index = netlink.link(VETH).await.map_err(|error| error.to_string())?.map_or(0, |link| link.index);
+    match netlink.knows_bpf_filters(index).await {
+        Ok(true) => Ok("programs can be attached to a qdisc, where the kernel lacks TCX".to_owned()),
+        Ok(false) => {
+            Err("the kernel has the qdisc, but no filters that are programs (CONFIG_NET_CLS_BPF)".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -2,15 +2,17 @@
 //! machine is changed: what has to be made to be tried is made in a throw-away network namespace.
 
 mod bpf;
+mod helpers;
+mod kernel;
 mod links;
 mod privilege;
 
 use std::fs;
 
-use nix::{
-    sys::utsname::uname,
-    unistd::{AccessFlags, access},
-};
+use nix::unistd::{AccessFlags, access};
+
+pub(crate) use kernel::hint as kernel_hint;
+pub use kernel::{MINIMUM, Release};
 
 /// One line of the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,9 +61,10 @@ pub fn privileges() -> Vec<CheckRow> {
 
 /// Looks at everything. Must be called within a tokio runtime.
 pub async fn run() -> Vec<CheckRow> {
-    let mut rows = vec![kernel()];
+    let mut rows = vec![kernel::row()];
     rows.extend(privilege::rows());
-    rows.extend(bpf::rows());
+    rows.extend(helpers::rows());
+    rows.extend([bpf::btf(), bpf::cgroup_links(), bpf::cookies()]);
     rows.push(file_system("bpf", "CONFIG_BPF_SYSCALL"));
     rows.push(file_system("cgroup2", "CONFIG_CGROUPS"));
     rows.push(sysctls());
@@ -72,11 +75,6 @@ pub async fn run() -> Vec<CheckRow> {
     rows.push(CheckRow { required: !tcx.ok, ..clsact });
     rows.extend(links.others);
     rows
-}
-
-fn kernel() -> CheckRow {
-    let release = uname().map(|name| name.release().to_string_lossy().into_owned());
-    CheckRow::of("kernel", release.map_err(|errno| errno.desc().to_owned())).optional()
 }
 
 fn file_system(kind: &str, option: &str) -> CheckRow {
