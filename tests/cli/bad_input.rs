@@ -93,11 +93,57 @@ fn publish_that_this_version_cannot_serve_is_refused() {
     let (host, _c1) = busy(&bed);
     let c2 = bed.namespace("c2");
     let path = c2.path().to_str().unwrap();
-    for spec in ["8081:80/sctp", "[::1]:8081:80", "published=8081,target=80,from=10.0.0.0/8"] {
-        assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "-p", spec], 1, "not supported");
+    let spec = "[::1]:8081:80/sctp";
+    assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "-p", spec], 1, "not translated");
+    for (elsewhere, address) in
+        [("192.0.2.77:8081:80", "192.0.2.77"), ("[2001:db8::77]:8081:80", "2001:db8::77")]
+    {
+        assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "-p", elsewhere], 1, address);
     }
-    let elsewhere = "192.0.2.77:8081:80";
-    assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "-p", elsewhere], 1, "192.0.2.77");
+}
+
+#[test]
+fn sources_that_make_no_sense_are_refused_by_name() {
+    let bed = Bed::new();
+    let (host, _c1) = busy(&bed);
+    let c2 = bed.namespace("c2");
+    let path = c2.path().to_str().unwrap();
+    let many: Vec<String> = (0..65).map(|n| format!(",from=10.{n}.0.0/16")).collect();
+    for (rest, words) in [
+        (",from=", "from= needs a network"),
+        (",from", "from= needs a network"),
+        (",from=x", "invalid network \"x\" in from="),
+        (",from=10.0.0.0/33", "invalid network"),
+        (",from=10.0.0.0/8 ", "invalid network"),
+        (",from=10.0.0.0/8,from=", "from= needs a network"),
+        (",from=10.0.0.1/8", "host bits set: write it as from=10.0.0.0/8"),
+        (",from=fd00::1/8", "host bits set: write it as from=fd00::/8"),
+        (",from=::ffff:10.0.0.0/104", "write it as IPv4"),
+        (",host-ip=203.0.113.10,from=fd00::/8", "from=fd00::/8 can never match"),
+        (",host-ip=::1,from=10.0.0.0/8", "from=10.0.0.0/8 can never match"),
+        (many.concat().as_str(), "65 networks in from=, and one port may have at most 64"),
+    ] {
+        let spec = format!("published=8081,target=80{rest}");
+        assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "-p", &spec], 2, words);
+    }
+}
+
+#[test]
+fn sources_are_a_part_of_a_port_that_is_compared_and_named() {
+    let bed = Bed::new();
+    let (host, c1) = busy(&bed);
+    let path = c1.ns.path().to_str().unwrap();
+    let same = ["attach", "--netns", path, "--name", "c1", "--network", "blue", "-p", "5353:53/udp", "-p"];
+    let narrowed = [&same[..], &["published=8080,target=80,from=10.0.0.0/8"]].concat();
+    assert_refused(&host, &narrowed, 1, "0.0.0.0:8080->80/tcp");
+    host.netdp(&[&same[..], &["8080:80"]].concat()).done();
+    let c2 = bed.container(&host, "c2", &["-p", "published=9090,target=80,from=fd00::/8,from=10.0.0.0/8"]);
+    let c3 = bed.namespace("c3");
+    let taken = ["attach", "--netns", c3.path().to_str().unwrap(), "--name", "c3", "-p", "9090:80"];
+    assert_refused(&host, &taken, 1, "0.0.0.0:9090 (from 10.0.0.0/8 fd00::/8)");
+    let path = c2.ns.path().to_str().unwrap();
+    let widened = ["attach", "--netns", path, "--name", "c2", "-p", "9090:80"];
+    assert_refused(&host, &widened, 1, "0.0.0.0:9090->80/tcp (from 10.0.0.0/8 fd00::/8)");
 }
 
 #[test]
@@ -121,8 +167,27 @@ fn subnets_that_clash_or_are_malformed_are_refused() {
         (&["--subnet", "10.6.0.0/24", "--gateway", "10.6.0.255"], "network or broadcast"),
         (&["--gateway", "10.6.0.1"], "needs a --subnet"),
         (&["--subnet", "10.6.0.0/24", "--ip-range", "10.7.0.0/25"], "ip-range"),
-        (&["--subnet", "fd00::/64"], "not supported"),
-        (&["--ipv6"], "not supported"),
+        (&["--subnet", "10.6.0.0/24", "--subnet", "10.7.0.0/24"], "not supported"),
+        (&["--subnet", "fd00::/64"], "--subnet fd00::/64 is of IPv6"),
+        (&["--gateway", "fd00::1"], "--gateway fd00::1 is of IPv6"),
+        (&["--ipv4=false"], "IPv4 addresses, IPv6 addresses or both"),
+        (&["--ipv6", "--ipv4=false", "--subnet", "10.6.0.0/24"], "--subnet 10.6.0.0/24 is of IPv4"),
+        (&["--ipv6", "--subnet", "fd00::1/64"], "the subnet is fd00::/64"),
+        (&["--ipv6", "--subnet", "fd00::/127"], "a prefix is /16 to /126 long"),
+        (&["--ipv6", "--subnet", "fe80::/64"], "invalid subnet"),
+        (&["--ipv6", "--subnet", "ff05::/64"], "invalid subnet"),
+        (&["--ipv6", "--subnet", "::/64"], "invalid subnet"),
+        (&["--ipv6", "--subnet", "2001:db8:113::/64"], "overlaps 2001:db8:113::/64 of"),
+        (&["--ipv6", "--subnet", "2001:db8::/32"], "overlaps"),
+        (
+            &["--ipv6", "--subnet", "fd00::/64", "--gateway", "fd01::1"],
+            "gateway fd01::1 is not in the subnet",
+        ),
+        (&["--ipv6", "--subnet", "fd00::/64", "--gateway", "fd00::"], "network or broadcast"),
+        (&["--ipv6", "--gateway", "fd00::1"], "needs a --subnet"),
+        (&["--ipv6", "--subnet", "fd00::/64", "--ip-range", "fd01::/80"], "ip-range"),
+        (&["--ipv6", "--subnet", "fd00::/64", "--aux-address", "a=x"], "--aux-address"),
+        (&["--ipv6", "-o", "mtu=1279"], "1280"),
         (&["-d", "macvlan"], "not supported"),
         (&["-d", "overlay"], "not supported"),
     ] {
@@ -138,7 +203,15 @@ fn options_that_are_not_known_are_refused_with_those_that_are() {
     for known in ["masquerade", "icc", "mtu", "bridge-name"] {
         assert!(ran.stderr.contains(known), "{known}\n{ran}");
     }
-    for option in ["mtu=7", "mtu=x", "icc=maybe", "host-binding=x", "bridge-name=much-too-long-a-name"] {
+    for option in [
+        "mtu=7",
+        "mtu=x",
+        "icc=maybe",
+        "host-binding=x",
+        "udp-mapping=symmetric",
+        "udp-filtering=full-cone",
+        "bridge-name=much-too-long-a-name",
+    ] {
         let name = option.split('=').next().unwrap();
         assert_refused(&host, &["network", "create", "-o", option, "green"], 1, name);
     }
@@ -214,8 +287,18 @@ fn addresses_that_cannot_be_had_are_refused() {
         let arguments = ["attach", "--netns", path, "--name", "c2", "--network", "blue", "--ip", address];
         assert_refused(&host, &arguments, 1, words);
     }
-    let v6 = ["attach", "--netns", path, "--name", "c2", "--network", "blue", "--ip6", "fd00::2"];
-    assert_refused(&host, &v6, 1, "not supported");
+    let v6 = |network, address| {
+        vec!["attach", "--netns", path, "--name", "c2", "--network", network, "--ip6", address]
+    };
+    assert_refused(&host, &v6("blue", "fd00::2"), 1, "network blue has no IPv6 addresses");
+    host.netdp(&["network", "create", "--ipv6", "--ipv4=false", "--subnet", "fd00:5::/64", "six"]).done();
+    for (address, words) in
+        [("fd00:5::1", "in use"), ("fd00:6::9", "not in the subnet"), ("fd00:5::", "network or broadcast")]
+    {
+        assert_refused(&host, &v6("six", address), 1, words);
+    }
+    let v4 = ["attach", "--netns", path, "--name", "c2", "--network", "six", "--ip", "10.5.0.9"];
+    assert_refused(&host, &v4, 1, "network six has no IPv4 addresses");
 }
 
 #[test]

@@ -80,6 +80,27 @@ fn port_prints_dockers_lines() {
 }
 
 #[test]
+fn sources_of_a_port_are_shown_wherever_its_ports_are() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let spec = "published=9000-9001,target=90-91,protocol=udp,from=fd00::/8,from=10.0.0.0/8,from=192.0.2.7";
+    let _c1 = bed.container(&host, "c1", &["-p", spec, "-p", "8080:80"]);
+    let list = serde_json::json!(["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]);
+    let ports = host.json(&["port", "c1"]);
+    assert_eq!(ports["90/udp"][0]["From"], list);
+    assert_eq!(ports["80/tcp"][0].get("From"), None, "a port for everybody looks as Docker's do");
+    assert_eq!(host.json(&["port", "c1", "91/udp"])[0]["From"], list);
+    assert_eq!(host.json(&["inspect", "c1"])["NetworkSettings"]["Ports"], ports);
+    let table = host.netdp(&["ps"]).ok().stdout;
+    assert!(table.contains("0.0.0.0:9001->91/udp (from 10.0.0.0/8 192.0.2.7/32 fd00::/8)"), "{table}");
+    assert!(
+        host.netdp(&["port", "c1"]).ok().stdout.contains("90/udp -> 0.0.0.0:9000\n"),
+        "as Docker prints it"
+    );
+}
+
+#[test]
 fn network_inspect_has_dockers_keys() {
     let bed = Bed::new();
     let (host, c1) = up(&bed);
@@ -168,7 +189,14 @@ fn status_says_what_is_up() {
         })
         .collect();
     hooks.sort();
-    let all = ["from_container nd", "from_host lo", "from_uplink up", "to_bridge ne", "to_uplink up"];
+    let all = [
+        "from_container nd",
+        "from_fragments ne",
+        "from_host lo",
+        "from_uplink up",
+        "to_bridge ne",
+        "to_uplink up",
+    ];
     assert_eq!(hooks, all);
     let reasons: Vec<_> =
         status["drops"].as_array().unwrap().iter().filter_map(|drop| drop["reason"].as_str()).collect();

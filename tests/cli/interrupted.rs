@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
-use tests::process::{Service, eventually};
+use tests::process::{Service, eventually, patient};
 use tests::server::{Server, assert_served};
 use tests::snapshot::Snapshot;
 use tests::topology::{Bed, address_of};
 
 /// Delays after which a command is killed: from before its first step to after its last.
 fn delays() -> impl Iterator<Item = Duration> {
-    (0..20).map(|step| Duration::from_millis(step * 4))
+    (0..20).map(|step| patient(Duration::from_millis(step * 4)))
 }
 
 #[test]

@@ -5,6 +5,10 @@
 mod bad_input;
 mod contract;
 mod database;
+mod defaults;
+mod deny;
 mod interrupted;
+mod limits;
 mod options;
 mod privileges;
+mod timers;

@@ -1,17 +1,16 @@
 //! Processes of the host that talk to a published port on a local address.
 
-use std::net::Ipv4Addr;
-
 use netdp_common::timers::State;
 use netdp_common::{Exit, Flow, FlowKey, Mac, Reason, Zone, flow_flags, proto};
 use tests::expect::Expect;
-use tests::packet::{ACK, Packet, SYN};
+use tests::packet::{ACK, SYN};
 use tests::server::Server;
 
-use crate::fixture::{C1, DNS, GATEWAY, HOST, WEB, World, counted, in_state, key};
+use super::stations::{C1, GATEWAY, HOST, Ip, LOCALHOST, Packet, World};
+use crate::fixture::{DNS, WEB, counted, in_state, key, said};
 
 /// Both entries of a flow from a process of the host, before its first packet is counted.
-fn local(world: &World, to: Ipv4Addr, protocol: u8, ports: (u16, u16), state: State) -> [(FlowKey, Flow); 2] {
+fn local(world: &World, to: Ip, protocol: u8, ports: (u16, u16), state: State) -> [(FlowKey, Flow); 2] {
     let there = key((to, 5000), (to, ports.0), protocol, Zone::HOST);
     let back = key((C1, ports.1), (GATEWAY, 5000), protocol, Zone::CONTAINER);
     let reply = Flow {
@@ -38,7 +37,7 @@ fn delivered(world: &World, packet: &Packet, port: u16) -> Vec<u8> {
 
 #[test]
 fn published_port_on_a_local_address_leads_to_the_container() {
-    for to in [Ipv4Addr::LOCALHOST, HOST, GATEWAY] {
+    for to in [LOCALHOST, HOST, GATEWAY] {
         let mut world = World::new();
         for (packet, protocol, ports, state) in [
             (Packet::tcp((to, 5000), (to, WEB.0), SYN), proto::TCP, WEB, State::TcpSynSent),
@@ -58,13 +57,14 @@ fn published_port_on_a_local_address_leads_to_the_container() {
 #[test]
 fn answer_comes_back_to_the_address_that_was_asked() {
     let mut world = World::new();
-    let [there, back] = local(&world, Ipv4Addr::LOCALHOST, proto::TCP, WEB, State::TcpSynSent);
+    let [there, back] = local(&world, LOCALHOST, proto::TCP, WEB, State::TcpSynSent);
+    let there = (there.0, said(there.1));
     world.seed([there, back]);
     let packet = world.as_c1(Packet::tcp((C1, WEB.1), (GATEWAY, 5000), SYN | ACK));
     let outcome = world.container_sends(&packet);
     // `lo` has the address of all zeros, and a frame for another station is not accepted.
     let received = packet.clone().link([0; 6], [0; 6]).with(|p| {
-        (p.src, p.dst) = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+        (p.src, p.dst) = (LOCALHOST, LOCALHOST);
         p.set_sport(WEB.0);
     });
     Expect::redirected(Reason::Reply)
@@ -77,7 +77,7 @@ fn answer_comes_back_to_the_address_that_was_asked() {
 #[test]
 fn unpublished_ports_and_mid_stream_packets_pass() {
     let mut world = World::new();
-    let local = Ipv4Addr::LOCALHOST;
+    let local = LOCALHOST;
     for packet in [
         Packet::tcp((local, 5000), (local, 22), SYN),
         Packet::udp((local, 5000), (local, 53)),
@@ -94,7 +94,7 @@ fn unpublished_ports_and_mid_stream_packets_pass() {
 #[test]
 fn socket_of_the_host_itself_comes_first_for_udp() {
     let mut world = World::new();
-    let _server = Server::start(world.machine.ns(), DNS.0);
-    let packet = Packet::udp((Ipv4Addr::LOCALHOST, 5000), (Ipv4Addr::LOCALHOST, DNS.0));
+    let _server = Server::start_dual(world.machine.ns(), DNS.0);
+    let packet = Packet::udp((LOCALHOST, 5000), (LOCALHOST, DNS.0));
     Expect::untouched().of(&world.host_sends(&packet));
 }

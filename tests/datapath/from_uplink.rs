@@ -1,12 +1,15 @@
 //! What the outside sends: published ports, and what is none of ours.
 
 use netdp_common::timers::State;
-use netdp_common::{Addr, Reason, names, proto};
+use netdp_common::{Addr, Reason, proto};
 use tests::expect::Expect;
-use tests::packet::{ACK, Carries, FIN, Packet, RST, SYN, arp_request};
+use tests::packet::{ACK, Carries, FIN, RST, SYN};
 use tests::server::Server;
 
-use crate::fixture::{C1, C2, D1, DNS, GATEWAY, HOST, REMOTE, ROUTER_MAC, WEB, World, counted, in_state};
+use super::stations::{
+    ANOTHER_HOST, BEYOND, C1, C2, D1, GATEWAY, HOST, LOCALHOST, MARTIANS, Packet, REMOTE, UNUSED, World,
+};
+use crate::fixture::{DNS, ROUTER_MAC, WEB, counted, in_state, said};
 
 /// A packet to a published port as `C1` gets it.
 fn delivered(world: &World, packet: &Packet, port: u16) -> Vec<u8> {
@@ -50,6 +53,7 @@ fn first_packet_to_a_published_port_begins_a_flow_and_reaches_the_container() {
 fn answer_of_the_container_leaves_with_the_published_port() {
     let mut world = World::new();
     let [there, back] = world.published(proto::TCP, 5000, WEB, State::TcpSynSent);
+    let there = (there.0, said(there.1));
     world.seed([there, back]);
     let packet = world.as_c1(Packet::tcp((C1, WEB.1), (REMOTE, 5000), SYN | ACK));
     let outcome = world.container_sends(&packet);
@@ -61,18 +65,56 @@ fn answer_of_the_container_leaves_with_the_published_port() {
 }
 
 #[test]
-fn mid_stream_tcp_to_a_published_port_without_a_flow_is_left_alone() {
+fn what_can_begin_no_connection_to_a_published_port_is_left_alone() {
     let mut world = World::new();
-    for flags in [ACK, SYN | ACK, RST, FIN | ACK, 0] {
+    for flags in [SYN | ACK, RST, FIN | ACK, 0] {
         let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), flags));
         Expect::untouched().of(&world.outside_sends(&packet));
     }
 }
 
 #[test]
+fn connection_to_a_published_port_is_picked_up_in_mid_stream() {
+    let mut world = World::new();
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), ACK));
+    let [there, back] = world.published(proto::TCP, 5000, WEB, State::TcpPickedUp);
+    Expect::redirected(Reason::Published)
+        .packet(delivered(&world, &packet, WEB.1))
+        .flow(there.0, counted(there.1, &packet))
+        .flow(back.0, back.1)
+        .of(&world.outside_sends(&packet));
+}
+
+#[test]
+fn mid_stream_of_a_connection_that_the_host_has_from_that_port_is_left_alone() {
+    let mut world = World::new();
+    let _server = Server::start_dual(world.machine.ns(), WEB.0);
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), ACK));
+    Expect::untouched().of(&world.outside_sends(&packet));
+}
+
+#[test]
+fn source_that_no_link_has_gets_no_flow() {
+    let mut world = World::new();
+    for source in MARTIANS {
+        let packet = world.as_outside(Packet::tcp((source, 5000), (HOST, WEB.0), SYN));
+        Expect::dropped(Reason::SpoofedIp).of(&world.outside_sends(&packet));
+    }
+}
+
+#[test]
+fn container_address_from_outside_does_not_reach_the_host_either() {
+    let mut world = World::new();
+    for flags in [SYN, ACK] {
+        let packet = world.as_outside(Packet::tcp((C1, 5000), (HOST, 22), flags));
+        Expect::dropped(Reason::SpoofedIp).of(&world.outside_sends(&packet));
+    }
+}
+
+#[test]
 fn udp_for_a_socket_that_the_host_opened_from_the_port_is_left_alone() {
     let mut world = World::new();
-    let _server = Server::start(world.machine.ns(), DNS.0);
+    let _server = Server::start_dual(world.machine.ns(), DNS.0);
     let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)));
     Expect::untouched().of(&world.outside_sends(&packet));
 }
@@ -80,10 +122,9 @@ fn udp_for_a_socket_that_the_host_opened_from_the_port_is_left_alone() {
 #[test]
 fn port_published_on_one_address_answers_there_only() {
     let mut world = World::new();
-    let other = "203.0.113.77".parse().unwrap();
-    world.machine.put_host_addr(other);
-    world.publish(Addr::from(other), (9000, 90), proto::TCP);
-    let there = world.as_outside(Packet::tcp((REMOTE, 5000), (other, 9000), SYN));
+    world.machine.put_host_addr(ANOTHER_HOST);
+    world.publish(Addr::from(ANOTHER_HOST), (9000, 90), proto::TCP);
+    let there = world.as_outside(Packet::tcp((REMOTE, 5000), (ANOTHER_HOST, 9000), SYN));
     let outcome = world.outside_sends(&there);
     assert_eq!(outcome.bytes, delivered(&world, &there, 90));
     let elsewhere = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, 9000), SYN));
@@ -105,11 +146,6 @@ fn unrelated_traffic_passes_byte_for_byte() {
         let packet = world.as_outside(packet);
         Expect::untouched().of(&world.outside_sends(&packet));
     }
-    let arp = arp_request(ROUTER_MAC, "203.0.113.1".parse().unwrap(), HOST);
-    Expect::untouched().of(&world.machine.run(names::FROM_UPLINK, "up0", &arp));
-    let mut ipv6 = Packet::ping(REMOTE, HOST, 1).with(|p| p.payload = vec![0; 40]).build();
-    ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
-    Expect::untouched().of(&world.machine.run(names::FROM_UPLINK, "up0", &ipv6));
 }
 
 #[test]
@@ -122,7 +158,7 @@ fn frame_for_another_station_is_left_alone() {
 #[test]
 fn container_addresses_are_not_reached_directly() {
     let mut world = World::new();
-    for dst in [C1, C2, D1, "172.17.200.200".parse().unwrap()] {
+    for dst in [C1, C2, D1, UNUSED] {
         for packet in [
             Packet::tcp((REMOTE, 5000), (dst, 80), SYN),
             Packet::tcp((REMOTE, 5000), (dst, 80), ACK),
@@ -156,15 +192,18 @@ fn outside_that_claims_a_container_address_gets_no_flow() {
 #[test]
 fn outside_does_not_reach_loopback_publication() {
     let mut world = World::new();
-    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (std::net::Ipv4Addr::LOCALHOST, WEB.0), SYN));
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (LOCALHOST, WEB.0), SYN));
     Expect::untouched().of(&world.outside_sends(&packet));
 }
 
 #[test]
-fn published_packet_with_an_expired_ttl_is_not_delivered() {
+fn denied_source_is_dropped_before_a_flow_is_looked_for() {
     let mut world = World::new();
-    let packet = world.as_outside(Packet::udp((REMOTE, 5000), (HOST, DNS.0)).with(|p| p.ttl = 1));
-    let outcome = world.outside_sends(&packet);
-    assert_eq!(outcome.verdict, tests::program::DROP);
-    assert_eq!(outcome.bytes, outcome.given);
+    let entries = world.published(proto::TCP, 5000, WEB, State::TcpEstablished);
+    world.seed(entries);
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), ACK));
+    world.machine.put_denied(REMOTE.into(), 96 + 24);
+    Expect::dropped(Reason::Denied).of(&world.outside_sends(&packet));
+    let other = world.as_outside(Packet::tcp((BEYOND, 5000), (HOST, 22), SYN));
+    Expect::untouched().of(&world.outside_sends(&other));
 }

@@ -1,16 +1,16 @@
 //! Containers that talk to a published port by the host's address.
 
-use std::net::Ipv4Addr;
-
 use netdp_common::timers::State;
 use netdp_common::{Flow, FlowKey, Mac, Reason, Zone, flow_flags, names, proto};
 use tests::expect::Expect;
-use tests::packet::{ACK, Packet, SYN};
+use tests::packet::{ACK, SYN};
+use tests::server::Server;
 
-use crate::fixture::{C1, C2, D1, HOST, WEB, World, counted, mac};
+use super::stations::{C1, C2, D1, HOST, Ip, Packet, World};
+use crate::fixture::{WEB, counted, mac, said};
 
 /// Both entries of a flow from a container at `interface` to the published port, before its first packet.
-fn hairpin(world: &World, client: Ipv4Addr, interface: &str, bridge: &str) -> [(FlowKey, Flow); 2] {
+fn hairpin(world: &World, client: Ip, interface: &str, bridge: &str) -> [(FlowKey, Flow); 2] {
     let state = State::TcpSynSent;
     let there = crate::fixture::key((client, 5000), (HOST, WEB.0), proto::TCP, Zone::CONTAINER);
     let back = crate::fixture::key((C1, WEB.1), (HOST, 5000), proto::TCP, Zone::CONTAINER);
@@ -48,7 +48,8 @@ fn container_of_any_network_and_the_target_itself_reach_the_published_port() {
 #[test]
 fn answer_comes_from_the_address_that_was_asked() {
     let mut world = World::new();
-    let entries = hairpin(&world, C2, "c2", "br0");
+    let [there, back] = hairpin(&world, C2, "c2", "br0");
+    let entries = [(there.0, said(there.1)), back];
     world.seed(entries);
     let packet = world.as_c1(Packet::tcp((C1, WEB.1), (HOST, 5000), SYN | ACK));
     let outcome = world.container_sends(&packet);
@@ -69,6 +70,7 @@ fn answer_comes_from_the_address_that_was_asked() {
 #[test]
 fn answer_to_a_connection_of_the_host_is_the_hosts() {
     let mut world = World::new();
+    let _server = Server::start_dual(world.machine.ns(), WEB.0);
     for flags in [ACK, SYN | ACK] {
         let packet = world.as_c1(Packet::tcp((C1, 5000), (HOST, WEB.0), flags));
         Expect::slow_path().of(&world.container_sends(&packet));

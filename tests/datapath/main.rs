@@ -2,15 +2,59 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
 
+mod between_families;
+mod discovery;
+mod extension_headers;
 mod fixture;
-mod from_container;
-mod from_host;
-mod from_uplink;
-mod hairpin;
-mod icmp_error;
+mod forged;
+mod ipv4_only;
 mod malformed;
-mod masquerade;
+mod mapping;
+mod prefilter;
+mod quota;
+mod reasons;
+mod rogue;
+mod source;
 mod table;
-mod to_bridge;
-mod to_uplink;
 mod verifier;
+
+/// What is the same for both families, with the addresses of one.
+#[path = "."]
+mod ipv4 {
+    use crate::fixture::ipv4 as stations;
+
+    mod answer;
+    mod fragments;
+    mod from_container;
+    mod from_host;
+    mod from_uplink;
+    mod hairpin;
+    mod icmp_error;
+    mod masquerade;
+    mod outgoing;
+    mod protocols;
+    mod to_bridge;
+    mod to_uplink;
+    mod unasked;
+}
+
+/// And with those of the other.
+#[path = "."]
+#[expect(clippy::duplicate_mod, reason = "the same tests, with other addresses")]
+mod ipv6 {
+    use crate::fixture::ipv6 as stations;
+
+    mod answer;
+    mod fragments;
+    mod from_container;
+    mod from_host;
+    mod from_uplink;
+    mod hairpin;
+    mod icmp_error;
+    mod masquerade;
+    mod outgoing;
+    mod protocols;
+    mod to_bridge;
+    mod to_uplink;
+    mod unasked;
+}

@@ -1,13 +1,14 @@
 //! Containers that talk to the outside, and the replies.
 
 use netdp_common::timers::State;
-use netdp_common::{FlowKey, Reason, Uplink, Zone, proto};
+use netdp_common::{Flow, FlowKey, Numbers, Reason, Uplink, Zone, proto};
 use tests::expect::Expect;
-use tests::packet::{ACK, FIN, Packet, RST, SYN};
+use tests::packet::{ACK, FIN, RST, SYN};
 use tests::program::Outcome;
 use tests::server::Server;
 
-use crate::fixture::{C1, C2, HOST, Masquerade, REMOTE, World, counted, expired, in_state, kept, key};
+use super::stations::{BEYOND, C1, C2, HOST, ICMP, L4, Packet, REMOTE, TIME_EXCEEDED, World};
+use crate::fixture::{Masquerade, counted, error, expired, in_state, kept, key, said};
 
 /// The packet after masquerade: the MACs are the neighbour look-up's business.
 fn translated(packet: &Packet, port: u16) -> Vec<u8> {
@@ -60,7 +61,7 @@ fn new_flow_keeps_its_port_and_a_second_packet_follows_it() {
 fn echo_is_masqueraded_by_its_identifier() {
     let mut world = World::new();
     let packet = world.as_c1(Packet::ping(C1, REMOTE, 77));
-    let [there, back] = world.masqueraded(proto::ICMP, kept(77, 0), State::Icmp);
+    let [there, back] = world.masqueraded(ICMP, kept(77, 0), State::Icmp);
     let outcome = world.container_sends(&packet);
     Expect::redirected(Reason::Masqueraded)
         .packet(translated(&packet, 77))
@@ -82,42 +83,36 @@ fn udp_without_a_checksum_stays_without() {
     packet.carries = tests::packet::Carries::Udp { sport: 40_000, dport: 53, checksum: false };
     let outcome = world.container_sends(&packet);
     assert_eq!(outcome.bytes, translated(&packet, 40_000));
-    assert_eq!(outcome.bytes[40..42], [0, 0]);
-}
-
-#[test]
-fn header_options_are_kept() {
-    let mut world = World::new();
-    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.options = vec![1, 1, 1, 0]));
-    assert_eq!(world.container_sends(&packet).bytes, translated(&packet, 40_000));
+    assert_eq!(outcome.bytes[L4 + 6..L4 + 8], [0, 0]);
 }
 
 #[test]
 fn handshake_data_and_close_walk_through_the_states() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), State::TcpSynSent);
-    let (mut out, mut home) = (there.1, back.1);
-    world.seed([there, back]);
-    for (is_reply, flags, state) in [
-        (true, SYN | ACK, State::TcpSynRecv),
-        (false, ACK, State::TcpEstablished),
-        (true, ACK, State::TcpEstablished),
-        (true, FIN | ACK, State::TcpFinReply),
-        (false, FIN | ACK, State::TcpLastAck),
-        (true, ACK, State::TcpTimeWait),
+    let (mut out, mut home) = (Flow { numbers: Numbers { sent: 5001, acked: 0 }, ..there.1 }, back.1);
+    world.seed([(there.0, out), back]);
+    for (is_reply, flags, (seq, ack, len), state) in [
+        (true, SYN | ACK, (9000, 5001, 0), State::TcpSynRecv),
+        (false, ACK, (5001, 9001, 0), State::TcpEstablished),
+        (true, ACK, (9001, 5001, 8), State::TcpEstablished),
+        (true, FIN | ACK, (9009, 5001, 0), State::TcpFinReply),
+        (false, FIN | ACK, (5001, 9010, 0), State::TcpLastAck),
+        (true, ACK, (9010, 5002, 0), State::TcpTimeWait),
     ] {
+        let numbered = |packet: Packet| packet.with(|p| p.set_numbers(seq, ack, len));
         let changed = out.state != state.number();
         (out, home) = (in_state(out, state), in_state(home, state));
         let (packet, outcome, expect);
         if is_reply {
-            packet = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), flags));
+            packet = world.as_outside(numbered(Packet::tcp((REMOTE, 443), (HOST, 40_000), flags)));
             outcome = world.outside_sends(&packet);
             home = counted(home, &packet);
             expect = Expect::redirected(Reason::Reply)
                 .packet(delivered(&world, &packet, 40_000))
                 .flow(back.0, home);
         } else {
-            packet = world.as_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), flags));
+            packet = world.as_c1(numbered(Packet::tcp((C1, 40_000), (REMOTE, 443), flags)));
             outcome = world.container_sends(&packet);
             out = counted(out, &packet);
             expect = Expect::redirected(Reason::Masqueraded)
@@ -133,6 +128,7 @@ fn handshake_data_and_close_walk_through_the_states() {
 fn reset_closes_the_flow_for_both_directions() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), State::TcpEstablished);
+    let there = (there.0, said(there.1));
     world.seed([there, back]);
     let packet = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), RST));
     let outcome = world.outside_sends(&packet);
@@ -164,7 +160,7 @@ fn port_that_another_container_has_taken_is_replaced_by_one_of_its_class() {
         let mut world = World::new();
         let [there, back] = world.masqueraded(proto::UDP, kept(port, 443), State::UdpReplied);
         let of_c2 = key((C2, port), (REMOTE, 443), proto::UDP, Zone::CONTAINER);
-        world.seed([(of_c2, there.1), (back.0, netdp_common::Flow { dst: C2.into(), ..back.1 })]);
+        world.seed([(of_c2, there.1), (back.0, Flow { dst: C2.into(), ..back.1 })]);
         let packet = Packet::udp((C1, port), (REMOTE, 443));
         let public = assert_moved(&mut world, packet, proto::UDP, port, State::UdpUnreplied);
         assert!(class.contains(&public), "{port} became {public}");
@@ -192,7 +188,7 @@ fn published_port_is_never_taken() {
 #[test]
 fn port_of_a_host_socket_is_never_taken() {
     let mut world = World::new();
-    let _server = Server::start(world.machine.ns(), 6000);
+    let _server = Server::start_dual(world.machine.ns(), 6000);
     let tcp = Packet::tcp((C1, 6000), (REMOTE, 443), SYN);
     assert_moved(&mut world, tcp, proto::TCP, 6000, State::TcpSynSent);
     let udp = Packet::udp((C1, 6000), (REMOTE, 443));
@@ -204,7 +200,7 @@ fn flow_that_ended_gives_its_port_to_the_next() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 443), State::UdpReplied);
     let of_c2 = key((C2, 40_000), (REMOTE, 443), proto::UDP, Zone::CONTAINER);
-    let old = netdp_common::Flow { dst: C2.into(), ..expired(back.1) };
+    let old = Flow { dst: C2.into(), ..expired(back.1) };
     world.seed([(of_c2, expired(there.1)), (back.0, old)]);
     let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 443)));
     let outcome = world.container_sends(&packet);
@@ -228,27 +224,21 @@ fn tcp_in_mid_stream_is_picked_up_but_a_stray_reset_or_answer_is_not() {
         .flow(there.0, counted(there.1, &packet))
         .flow(back.0, back.1)
         .of(&outcome);
-    for flags in [RST, RST | ACK, SYN | ACK, 0] {
+    for flags in [RST, RST | ACK, SYN | ACK, FIN | ACK] {
         let packet = world.as_c1(Packet::tcp((C1, 41_000), (REMOTE, 443), flags));
         Expect::dropped(Reason::CtInvalid).of(&world.container_sends(&packet));
     }
-}
-
-#[test]
-fn expired_ttl_is_left_to_the_host() {
-    let mut world = World::new();
-    for ttl in [0, 1] {
-        let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.ttl = ttl));
-        Expect::slow_path().of(&world.container_sends(&packet));
+    for flags in [0, FIN, SYN | FIN, SYN | RST, FIN | RST | ACK, 0x3f] {
+        let packet = world.as_c1(Packet::tcp((C1, 41_000), (REMOTE, 443), flags));
+        Expect::dropped(Reason::Malformed).of(&world.container_sends(&packet));
     }
 }
 
 #[test]
-fn packet_too_big_for_the_uplink_is_left_to_the_host() {
+fn answer_to_no_query_begins_nothing() {
     let mut world = World::new();
-    world.machine.ns().sh("ip link set up0 mtu 1000").done();
-    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.payload = vec![7; 1100]));
-    Expect::slow_path().of(&world.container_sends(&packet));
+    let packet = world.as_c1(Packet::pong(C1, REMOTE, 77));
+    Expect::dropped(Reason::CtInvalid).of(&world.container_sends(&packet));
 }
 
 #[test]
@@ -260,7 +250,7 @@ fn without_a_route_or_an_uplink_nothing_leaves() {
     let unaddressed = Uplink { addr4: none, addr6: none, ifindex: uplink, pad: 0 };
     world.machine.put_uplink(uplink, unaddressed);
     Expect::dropped(Reason::NoUplink).of(&world.container_sends(&packet));
-    world.machine.ns().sh("ip route del default").done();
+    world.machine.ns().sh("ip route del default; ip route del 2001:db8:7::/48").done();
     Expect::slow_path().of(&world.container_sends(&packet));
 }
 
@@ -268,7 +258,8 @@ fn without_a_route_or_an_uplink_nothing_leaves() {
 fn route_over_an_interface_that_is_no_uplink_is_refused() {
     let mut world = World::new();
     world.machine.ns().sh("ip address add 192.0.2.1/24 dev d1-peer").done();
-    let packet = world.as_c1(Packet::udp((C1, 40_000), ("192.0.2.9".parse().unwrap(), 53)));
+    world.machine.ns().sh("ip address add 2001:db8:9::1/64 dev d1-peer nodad").done();
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (BEYOND, 53)));
     Expect::dropped(Reason::NoUplink).of(&world.container_sends(&packet));
 }
 
@@ -286,11 +277,14 @@ fn reply_to_nobody_is_the_hosts() {
 }
 
 #[test]
-fn reply_with_an_expired_ttl_is_dropped() {
+fn reply_with_an_expired_ttl_is_answered() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     world.seed([there, back]);
     let packet = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)).with(|p| p.ttl = 1));
     let outcome = world.outside_sends(&packet);
-    Expect::dropped(Reason::TtlExceeded).flow(back.0, counted(back.1, &packet)).of(&outcome);
+    Expect::redirected(Reason::Answered)
+        .packet(error(&packet, HOST, TIME_EXCEEDED))
+        .flow(back.0, counted(back.1, &packet))
+        .of(&outcome);
 }

@@ -6,9 +6,12 @@ use netdp_common::timers::State;
 use netdp_common::{Flow, FlowKey, Reason, proto};
 use tests::expect::Expect;
 use tests::packet::{Packet, SYN};
-use tests::program::FLOW_ENTRIES;
+use tests::program::{FLOW_ENTRIES, NEXT, REDIRECT};
 
-use crate::fixture::{C1, DNS, HOST, REMOTE, WEB, World, counted, expired, in_state, kept};
+use crate::fixture::ipv4::PROHIBITED;
+use crate::fixture::{
+    C1, C2, DNS, GATEWAY, HOST, REMOTE, WEB, World, counted, error, expired, in_state, kept,
+};
 
 /// First source port of the flows that fill the table.
 const FIRST: u16 = 20_000;
@@ -38,7 +41,10 @@ fn full_table_drops_the_new_and_touches_no_old() {
     let mut world = World::new();
     let all = fill(&mut world, |flow| flow);
     let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
-    Expect::dropped(Reason::FlowTableFull).swept().of(&world.container_sends(&packet));
+    Expect::redirected(Reason::FlowTableFull)
+        .packet(error(&packet, GATEWAY, PROHIBITED))
+        .swept()
+        .of(&world.container_sends(&packet));
     let syn = world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), SYN));
     let outcome = world.outside_sends(&syn);
     assert_eq!((outcome.verdict, outcome.change.flows.len()), (tests::program::DROP, 0));
@@ -83,7 +89,10 @@ fn table_with_one_free_entry_takes_no_half_flow() {
     world.machine.forget_flow(all[1].0);
     let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
     let outcome = world.container_sends(&packet);
-    Expect::dropped(Reason::FlowTableFull).swept().of(&outcome);
+    Expect::redirected(Reason::FlowTableFull)
+        .packet(error(&packet, GATEWAY, PROHIBITED))
+        .swept()
+        .of(&outcome);
     assert!(world.machine.flows().keys().all(|key| keys.contains(key)));
 }
 
@@ -131,16 +140,77 @@ fn every_state_ends_after_its_own_time() {
         let protocol = if state.number() < 16 { proto::TCP } else { proto::UDP };
         let mut world = World::new();
         let [there, back] = world.masqueraded(protocol, kept(40_000, 443), state);
-        let nearly = |flow: Flow| Flow { seen: expired(flow).seen.wrapping_add(5), ..flow };
+        let nearly = |flow: Flow| Flow { seen: expired(flow).seen.wrapping_add(30), ..flow };
         let reply = |world: &World| match protocol {
             proto::TCP => world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 40_000), tests::packet::ACK)),
             _ => world.as_outside(Packet::udp((REMOTE, 443), (HOST, 40_000))),
         };
         world.seed([(there.0, nearly(there.1)), (back.0, nearly(back.1))]);
         let packet = reply(&world);
-        assert_eq!(world.outside_sends(&packet).verdict, tests::program::REDIRECT, "{} lives", state.name());
+        assert_eq!(world.outside_sends(&packet).verdict, REDIRECT, "{} lives", state.name());
         world.seed([(there.0, expired(there.1)), (back.0, expired(back.1))]);
-        assert_eq!(world.outside_sends(&packet).verdict, tests::program::NEXT, "{} has ended", state.name());
+        assert_eq!(world.outside_sends(&packet).verdict, NEXT, "{} has ended", state.name());
+    }
+}
+
+#[test]
+fn timer_that_is_set_holds_for_the_flows_that_are_there() {
+    for (state, protocol) in [(State::UdpReplied, proto::UDP), (State::TcpEstablished, proto::TCP)] {
+        let mut world = World::new();
+        let [there, back] = world.masqueraded(protocol, kept(40_000, 443), state);
+        let seen = tests::program::now_ticks().wrapping_sub(20);
+        let entries = [there, back].map(|(key, flow)| (key, Flow { seen, ..flow }));
+        let packet = match protocol {
+            proto::TCP => Packet::tcp((REMOTE, 443), (HOST, 40_000), tests::packet::ACK),
+            _ => Packet::udp((REMOTE, 443), (HOST, 40_000)),
+        };
+        let packet = world.as_outside(packet);
+        for (row, verdict) in [(0, REDIRECT), (100, REDIRECT), (10, NEXT)] {
+            world.seed(entries);
+            world.machine.put_timer(state, row);
+            assert_eq!(world.outside_sends(&packet).verdict, verdict, "{} of {row} ticks", state.name());
+        }
+    }
+}
+
+#[test]
+fn full_table_makes_room_by_connections_that_are_over_and_keeps_the_others() {
+    let mut world = World::new();
+    let over = [State::TcpTimeWait, State::TcpClose];
+    for number in 0..u16::try_from(FLOW_ENTRIES / 2).unwrap() {
+        let state = if number < 2 { over[usize::from(number)] } else { State::TcpLastAck };
+        let seen = tests::program::now_ticks().wrapping_sub(3);
+        let entries = world.masqueraded(proto::TCP, kept(FIRST + number, 443), state);
+        world.seed(entries.map(|(key, flow)| (key, Flow { seen, ..flow })));
+    }
+    let packet = world.as_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), SYN));
+    let outcome = world.container_sends(&packet);
+    assert_eq!(outcome.verdict, REDIRECT);
+    assert!(outcome.change.swept);
+    let gone = outcome.change.flows.values().filter(|flow| flow.is_none()).count();
+    assert_eq!(gone, 4, "both entries of the two that were over");
+}
+
+#[test]
+fn port_of_a_connection_that_is_over_is_taken_and_that_of_another_is_not() {
+    let silent = |age: u32| tests::program::now_ticks().wrapping_sub(age);
+    for (state, age, kept_port) in [
+        (State::TcpTimeWait, 3, true),
+        (State::TcpClose, 3, true),
+        (State::TcpTimeWait, 0, false),
+        (State::TcpLastAck, 3, false),
+        (State::TcpEstablished, 3, false),
+    ] {
+        let mut world = World::new();
+        let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), state);
+        let of_c2 = crate::fixture::key((C2, 40_000), (REMOTE, 443), proto::TCP, there.0.zone);
+        let seen = silent(age);
+        let old = Flow { dst: C2.into(), seen, ..back.1 };
+        world.seed([(of_c2, Flow { seen, ..there.1 }), (back.0, old)]);
+        let packet = world.as_c1(Packet::tcp((C1, 40_000), (REMOTE, 443), SYN));
+        let outcome = world.container_sends(&packet);
+        let port = u16::from_be_bytes([outcome.bytes[34], outcome.bytes[35]]);
+        assert_eq!(port == 40_000, kept_port, "{} after {age} ticks", state.name());
     }
 }
 
@@ -155,7 +225,7 @@ fn lost_twin_is_written_anew() {
     world.container_sends(&packet);
     let reply = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
     let outcome = world.outside_sends(&reply);
-    assert_eq!(outcome.verdict, tests::program::REDIRECT, "the reply finds its way: {:?}", back.0);
+    assert_eq!(outcome.verdict, REDIRECT, "the reply finds its way: {:?}", back.0);
 }
 
 #[test]
@@ -174,6 +244,6 @@ fn published_flow_gets_another_port_when_its_reply_belongs_to_another() {
         p.set_sport(sport);
         p.set_dport(DNS.1);
     });
-    assert_eq!((outcome.verdict, outcome.bytes), (tests::program::REDIRECT, got.build()));
+    assert_eq!((outcome.verdict, outcome.bytes), (REDIRECT, got.build()));
     assert_eq!(outcome.change.flows.len(), 2, "one entry per direction, and the other flow's are untouched");
 }

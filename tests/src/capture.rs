@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +18,9 @@ const KEPT: usize = 4096;
 /// From `linux/if_packet.h`; the libc crate has neither.
 const PACKET_AUXDATA: libc::c_int = 8;
 const TP_STATUS_CSUMNOTREADY: u32 = 1 << 3;
+const TP_STATUS_VLAN_VALID: u32 = 1 << 4;
+/// The number of the VLAN in a tag; above it are priority and eligibility (IEEE 802.1Q).
+const VLAN_ID: u16 = 0x0fff;
 
 /// Control message that comes with each frame once `PACKET_AUXDATA` is on (`struct tpacket_auxdata`).
 #[repr(C)]
@@ -40,6 +44,22 @@ pub struct Frame {
     pub outgoing: bool,
     /// Whether its transport checksum is left to the device.
     pub offloaded: Offloaded,
+    /// The VLAN of a tag that the kernel holds beside the bytes, which is where it puts every tag that it receives.
+    pub vlan: Option<u16>,
+}
+
+impl Frame {
+    /// Protocol, source and destination of an IPv4 packet.
+    pub fn ipv4(&self) -> Option<(u8, Ipv4Addr, Ipv4Addr)> {
+        let address = |at: usize| {
+            let bytes: [u8; 4] = self.bytes.get(at..at + 4)?.try_into().ok()?;
+            Some(Ipv4Addr::from(bytes))
+        };
+        if self.bytes.get(12..14)? != [0x08, 0x00] {
+            return None;
+        }
+        Some((*self.bytes.get(23)?, address(26)?, address(30)?))
+    }
 }
 
 /// A raw socket on one interface.
@@ -99,6 +119,14 @@ impl RawSocket {
         assert_eq!(usize::try_from(sent).ok(), Some(frame.len()), "{}", io::Error::last_os_error());
     }
 
+    /// Writes a frame that has come already to the buffer, and gives its length; `None` when none is there.
+    pub fn take(&self, buffer: &mut [u8]) -> Option<usize> {
+        let (at, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+        // SAFETY: the pointer and the length are those of `buffer`.
+        let taken = unsafe { libc::recv(self.0.as_raw_fd(), at, length, libc::MSG_DONTWAIT) };
+        usize::try_from(taken).ok()
+    }
+
     /// The next frame; `None` when none came within 20 ms.
     pub fn receive(&self) -> Option<Frame> {
         let mut bytes = vec![0_u8; 1 << 17];
@@ -117,9 +145,11 @@ impl RawSocket {
         // A copy of the right size: the buffer is as large as the largest GSO frame.
         let bytes = bytes[..usize::try_from(length).ok()?].to_vec();
         // SAFETY: recvmsg succeeded, so `message` describes the control data that it wrote.
-        let status = unsafe { auxdata(&message) }.map_or(0, |data| data.status);
-        let offloaded = if status & TP_STATUS_CSUMNOTREADY == 0 { Offloaded::No } else { Offloaded::Yes };
-        Some(Frame { bytes, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, offloaded })
+        let data = unsafe { auxdata(&message) };
+        let has = |bit: u32| data.filter(|data| data.status & bit != 0);
+        let offloaded = if has(TP_STATUS_CSUMNOTREADY).is_some() { Offloaded::Yes } else { Offloaded::No };
+        let vlan = has(TP_STATUS_VLAN_VALID).map(|data| data.vlan_tci & VLAN_ID);
+        Some(Frame { bytes, outgoing: from.sll_pkttype == libc::PACKET_OUTGOING, offloaded, vlan })
     }
 }
 

@@ -15,12 +15,12 @@ pub struct Expect {
     packet: Option<Vec<u8>>,
     reason: Option<Reason>,
     flows: BTreeMap<FlowKey, Option<Flow>>,
-    swept: bool,
+    swept: Option<bool>,
 }
 
 impl Expect {
     fn verdict(verdict: i32, reason: Option<Reason>) -> Self {
-        Self { verdict, packet: None, reason, flows: BTreeMap::new(), swept: false }
+        Self { verdict, packet: None, reason, flows: BTreeMap::new(), swept: Some(false) }
     }
 
     /// Dropped, counted once under the reason, told by one event; nothing else.
@@ -43,9 +43,14 @@ impl Expect {
         Self::verdict(NEXT, Some(reason))
     }
 
-    /// Taken by a redirect helper, and counted under the reason.
+    /// Taken by a redirect helper, and counted under the reason; the answer to one that is dropped is, too.
     pub fn redirected(reason: Reason) -> Self {
         Self::verdict(REDIRECT, Some(reason))
+    }
+
+    /// Taken by a redirect helper, and not counted, as it comes in once more.
+    pub fn resumed() -> Self {
+        Self::verdict(REDIRECT, None)
     }
 
     /// The frame as it must be afterwards; without this, as it came.
@@ -72,7 +77,14 @@ impl Expect {
     /// The full flow table was swept.
     #[must_use]
     pub fn swept(mut self) -> Self {
-        self.swept = true;
+        self.swept = Some(true);
+        self
+    }
+
+    /// A part of the flow table was swept, unless another packet has just done so.
+    #[must_use]
+    pub fn swept_or_just_before(mut self) -> Self {
+        self.swept = None;
         self
     }
 
@@ -87,8 +99,8 @@ impl Expect {
         self.compare_counts(outcome, &mut wrong);
         self.compare_flows(outcome, &mut wrong);
         self.compare_events(outcome, &mut wrong);
-        if self.swept != outcome.change.swept {
-            let _ = writeln!(wrong, "swept {}, got {}", self.swept, outcome.change.swept);
+        if self.swept.is_some_and(|swept| swept != outcome.change.swept) {
+            let _ = writeln!(wrong, "swept {:?}, got {}", self.swept, outcome.change.swept);
         }
         assert!(wrong.is_empty(), "not as declared:\n{wrong}");
     }
@@ -123,7 +135,7 @@ impl Expect {
     }
 
     fn compare_events(&self, outcome: &Outcome, wrong: &mut String) {
-        let wanted = self.reason.filter(|_| self.verdict == DROP);
+        let wanted = self.reason.filter(|reason| reason.is_drop());
         let length = u32::try_from(outcome.given.len()).unwrap();
         let told: Vec<_> =
             outcome.change.events.iter().map(|e| (e.reason, e.ifindex, e.len, e.pad)).collect();

@@ -7,6 +7,7 @@
 //! | module | gives |
 //! |---|---|
 //! | [`namespace`] | a private mount and network namespace for the process, and named network namespaces |
+//! | [`module`] | kernel modules that a test needs |
 //! | [`process`] | commands with a deadline, and services that are killed on drop |
 //! | [`topology`] | hosts with an uplink, containers attached by `netdp`, neighbours on the outside segment |
 //! | [`sniffer`] | what fails a test when a container's address leaves an uplink |
@@ -15,7 +16,7 @@
 //! | [`snapshot`] | everything of a host that `netdp down` must leave as found |
 //! | [`packet`] | builds frames, takes them apart, prints how two differ |
 //! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
-//! | [`without_tcx`] | a command as on a kernel before 6.6 |
+//! | [`older_kernel`] | a command as on a kernel that lacks something |
 //! | [`expect`] | says what a run must do; whatever it did beyond that is a failure |
 
 #![expect(
@@ -30,12 +31,14 @@
 
 pub mod capture;
 pub mod expect;
+pub mod module;
 pub mod namespace;
+pub mod older_kernel;
 pub mod packet;
+mod pool;
 pub mod process;
 pub mod program;
 pub mod server;
 pub mod snapshot;
 pub mod sniffer;
 pub mod topology;
-pub mod without_tcx;

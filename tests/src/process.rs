@@ -4,16 +4,32 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{env, thread};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-/// How long [`run`] waits before it kills the command and fails.
+/// How long [`run`] waits before it kills the command and fails, on a machine of usual speed ([`patient`]).
 pub const DEADLINE: Duration = Duration::from_mins(1);
+
+/// How many times slower this machine is than a usual one: `NETDP_TEST_SLOW`, which is set where the processor is
+/// emulated.
+pub fn slowness() -> u32 {
+    static FACTOR: OnceLock<u32> = OnceLock::new();
+    *FACTOR.get_or_init(|| match env::var("NETDP_TEST_SLOW") {
+        Ok(text) => text.parse().unwrap_or_else(|e| panic!("NETDP_TEST_SLOW is {text:?}: {e}")),
+        Err(_) => 1,
+    })
+}
+
+/// A time that was chosen on a machine of usual speed, as long as this one needs it.
+pub fn patient(time: Duration) -> Duration {
+    time * slowness()
+}
 
 /// What a finished command left behind.
 #[derive(Debug, Clone)]
@@ -78,14 +94,15 @@ pub fn run(command: &mut Command) -> Ran {
     run_within(command, DEADLINE)
 }
 
-/// Runs a command to its end; one that takes longer is killed with its children and has no exit status.
+/// Runs a command to its end; one that takes longer than the [`patient`] limit is killed with its children and has no
+/// exit status.
 pub fn run_within(command: &mut Command, limit: Duration) -> Ran {
     let line = typed(command);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().unwrap_or_else(|e| panic!("cannot run `{line}`: {e}"));
     let stdout = collect(child.stdout.take().unwrap());
     let stderr = collect(child.stderr.take().unwrap());
-    let code = wait_until(&mut child, Instant::now() + limit);
+    let code = wait_until(&mut child, Instant::now() + patient(limit));
     Ran { line, code, stdout: stdout.recv().unwrap_or_default(), stderr: stderr.recv().unwrap_or_default() }
 }
 
@@ -167,13 +184,13 @@ impl Service {
     /// SIGTERM, and what it left; killed when it has not ended within the limit.
     pub fn terminate(mut self, limit: Duration) -> Ran {
         let _ = killpg(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGTERM);
-        let code = wait_until(&mut self.child, Instant::now() + limit);
+        let code = wait_until(&mut self.child, Instant::now() + patient(limit));
         self.remains(code)
     }
 
     /// Waits for its own end; killed when that takes longer than the limit.
     pub fn wait(mut self, limit: Duration) -> Ran {
-        let code = wait_until(&mut self.child, Instant::now() + limit);
+        let code = wait_until(&mut self.child, Instant::now() + patient(limit));
         self.remains(code)
     }
 
@@ -196,8 +213,10 @@ pub fn measured(line: &str) {
     let _ = writeln!(io::stderr(), "    measured: {line}");
 }
 
-/// Waits until the condition holds, looking every 10 ms; fails the test with `what` when it never does.
+/// Waits until the condition holds, looking every 10 ms; fails the test with `what` when it does not within the
+/// [`patient`] limit.
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let limit = patient(limit);
     let deadline = Instant::now() + limit;
     while !holds() {
         assert!(Instant::now() < deadline, "not within {limit:?}: {what}");

@@ -4,21 +4,28 @@
 //! loaded into maps of their own. The kernel runs a program by `BPF_PROG_TEST_RUN`, so nothing is really sent:
 //! where a packet would go is the verdict, and the redirect helper has checked its arguments.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
-use aya::programs::SchedClassifier;
-use aya::{Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, Queue, RingBuf};
+use aya::programs::{Program, ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions, VerifierLogLevel};
+use netdp::datapath::{OBJECT, refusal};
+use netdp_common::fragments::{self, Pending};
 use netdp_common::{
-    Addr, Backend, Count, Endpoint, EndpointKey, Event, Flow, FlowKey, Link, Mac, PortKey, Reason, SubnetKey,
-    Uplink, names, timers,
+    Addr, Backend, Count, Destination, DestinationKey, Endpoint, EndpointKey, Event, Flow, FlowKey, Limit,
+    Link, Mac, Mapping, MappingKey, Payer, Place, Port, PortKey, Quota, Reason, Release, Source, SourceKey,
+    SubnetKey, Uplink, names, quota, timers,
 };
 use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 
 use crate::namespace::{Namespace, private_dir};
+use crate::pool::{self, Slot};
 
 /// Verdict: the next program, or the kernel, decides (`TCX_NEXT`).
 pub const NEXT: i32 = -1;
@@ -35,19 +42,35 @@ const FRESH_TICKS: u32 = 3;
 
 /// Entries of the flow table of a machine, few enough to fill: two per flow.
 pub const FLOW_ENTRIES: u32 = 64;
+/// As many flows.
+pub const FLOW_CAPACITY: u32 = FLOW_ENTRIES / 2;
 
 /// What a machine's interfaces are called.
 const INTERFACES: [&str; 4] = ["c1", "c2", "d1", "up0"];
 
-/// Makes the interfaces: two containers of one network on `br0`, one of another on `br1`, and an uplink.
+/// Makes the interfaces: two containers of one network on `br0`, one of another on `br1`, and an uplink. In one process,
+/// because an emulated processor needs a tenth of a second to start one.
 const FURNISH: &str = "\
-    ip link add br0 type bridge && ip address add 172.17.0.1/16 dev br0 && ip link set br0 up && \
-    ip link add br1 type bridge && ip address add 172.18.0.1/16 dev br1 && ip link set br1 up && \
-    for name in c1 c2 d1 up0; do \
-      ip link add $name type veth peer name $name-peer && ip link set $name up && ip link set $name-peer up; \
-    done && \
-    ip link set c1 master br0 && ip link set c2 master br0 && ip link set d1 master br1 && \
-    ip address add 203.0.113.10/24 dev up0 && ip route add default via 203.0.113.1";
+ip -batch - <<END
+link add br0 up type bridge
+link add br1 up type bridge
+address add 172.17.0.1/16 dev br0
+address add 172.18.0.1/16 dev br1
+link add c1 up master br0 type veth peer name c1-peer
+link add c2 up master br0 type veth peer name c2-peer
+link add d1 up master br1 type veth peer name d1-peer
+link add up0 up type veth peer name up0-peer
+link set c1-peer up
+link set c2-peer up
+link set d1-peer up
+link set up0-peer up
+address add 203.0.113.10/24 dev up0
+route add default via 203.0.113.1
+address add 2001:db8:17::1/64 dev br0 nodad
+address add 2001:db8:18::1/64 dev br1 nodad
+address add 2001:db8:10::10/64 dev up0 nodad
+route add 2001:db8:7::/48 via 2001:db8:10::1
+END";
 
 /// A namespace with interfaces, and the programs in fresh maps.
 #[derive(Debug)]
@@ -56,11 +79,15 @@ pub struct Machine {
     ebpf: Ebpf,
     indices: BTreeMap<&'static str, u32>,
     macs: BTreeMap<&'static str, Mac>,
+    slot: Option<Slot>,
 }
 
 /// Everything that the programs may write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
+    /// When it was read.
+    ticks: u32,
+    /// As they are.
     flows: BTreeMap<FlowKey, Flow>,
     counts: BTreeMap<u32, Count>,
     swept: u32,
@@ -72,7 +99,10 @@ struct Settings {
     links: BTreeMap<u32, Link>,
     endpoints: BTreeMap<EndpointKey, Endpoint>,
     ports: BTreeMap<PortKey, Backend>,
+    sources: BTreeSet<SourceKey>,
     subnets: BTreeMap<SubnetKey, u32>,
+    denied: BTreeMap<SubnetKey, u32>,
+    wire: u32,
     uplinks: BTreeMap<u32, Uplink>,
     host_addrs: BTreeMap<Addr, u32>,
 }
@@ -105,9 +135,15 @@ pub struct Outcome {
     pub ifindex: u32,
 }
 
-/// Every program that sees packets.
-pub const PROGRAMS: [&str; 5] =
-    [names::FROM_CONTAINER, names::FROM_UPLINK, names::TO_UPLINK, names::TO_BRIDGE, names::FROM_HOST];
+/// Every program that sees socket buffers.
+pub const PROGRAMS: [&str; 6] = [
+    names::FROM_CONTAINER,
+    names::FROM_UPLINK,
+    names::TO_UPLINK,
+    names::TO_BRIDGE,
+    names::FROM_HOST,
+    names::FROM_FRAGMENTS,
+];
 
 /// `struct __sk_buff` as far as the kernel takes it from a test: 192 bytes of which only the interface that the frame
 /// came in by and the one that it is at are set.
@@ -118,22 +154,38 @@ fn context(ingress: u32, ifindex: u32) -> [u8; 192] {
     bytes
 }
 
+/// `struct xdp_md` as far as the kernel takes it from a test: 24 bytes, the end of the data and the interface that the
+/// frame came in by.
+fn xdp_context(ifindex: u32, length: usize) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[4..8].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
+    bytes[12..16].copy_from_slice(&ifindex.to_ne_bytes());
+    bytes
+}
+
+/// The verdict of an XDP program (`enum xdp_action`), as that of the others.
+fn xdp_verdict(action: u32) -> i32 {
+    match action {
+        1 => DROP,
+        2 => NEXT,
+        other => panic!("XDP action {other}"),
+    }
+}
+
 impl Machine {
-    /// Loads all programs into a fresh namespace. The maps are empty.
-    #[expect(clippy::new_without_default, reason = "it loads programs: nothing that a default should do")]
+    /// Makes the interfaces and the maps, which are empty. A program is loaded when it is first run: verifying all of
+    /// them for each test would be most of its time.
+    #[expect(clippy::new_without_default, reason = "it makes a namespace: nothing that a default should do")]
     pub fn new() -> Self {
         let ns = Namespace::new(&private_dir(), "machine");
         ns.sh(FURNISH).done();
         for bridge in ["br0", "br1"] {
-            ns.set_sysctl(&format!("net/ipv4/conf/{bridge}/forwarding"), "1");
+            for family in ["ipv4", "ipv6"] {
+                ns.set_sysctl(&format!("net/{family}/conf/{bridge}/forwarding"), "1");
+            }
         }
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries(names::FLOWS, FLOW_ENTRIES)
-            .load(netdp::datapath::OBJECT)
-            .unwrap_or_else(|e| panic!("the object does not load: {e:?}"));
-        for name in PROGRAMS {
-            classifier(&mut ebpf, name).load().unwrap_or_else(|e| panic!("{name}: {e:?}"));
-        }
+        let slot = Slot::take();
+        let ebpf = open_object(slot.as_ref());
         let listed: Value = ns.sh("ip -j link show").json();
         let (mut indices, mut macs) = (BTreeMap::new(), BTreeMap::new());
         for name in INTERFACES.into_iter().chain(["br0", "br1", "lo"]) {
@@ -141,7 +193,85 @@ impl Machine {
             indices.insert(name, u32::try_from(link["ifindex"].as_u64().unwrap()).unwrap());
             macs.insert(name, parse_mac(link["address"].as_str().unwrap()));
         }
-        Self { ns, ebpf, indices, macs }
+        let mut machine = Self { ns, ebpf, indices, macs, slot };
+        if machine.slot.is_some() {
+            machine.forget();
+        }
+        // Of so small a table, none is kept for published ports unless a test says so.
+        machine.put_limit(Limit::Reserve, 0);
+        machine
+    }
+
+    /// Empties what a test before this one has left in maps that are shared. Counters are compared and not read.
+    fn forget(&mut self) {
+        self.clear::<u32, Link>(names::LINKS);
+        self.clear::<EndpointKey, Endpoint>(names::ENDPOINTS);
+        self.clear::<PortKey, Backend>(names::PORTS);
+        self.clear::<u32, Uplink>(names::UPLINKS);
+        self.clear::<Addr, u32>(names::HOST_ADDRS);
+        self.let_go();
+        self.clear::<FlowKey, Flow>(names::FLOWS);
+        self.clear::<MappingKey, Mapping>(names::MAPPINGS);
+        self.clear::<Payer, Quota>(names::QUOTAS);
+        self.clear::<Place, FlowKey>(names::HALF_OPEN);
+        while self.released().pop(0).is_ok() {}
+        self.clear_prefixes::<Addr>(names::SUBNETS);
+        self.clear_prefixes::<Addr>(names::DENY);
+        self.clear_prefixes::<Source>(names::SOURCES);
+        self.clear_prefixes::<Destination>(names::EXCLUDED);
+        self.clear::<FlowKey, FlowKey>(names::FRAGMENTS);
+        self.clear::<u32, Pending>(names::PENDING);
+        let mut ledger = Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
+        (0..ledger.len()).for_each(|slot| ledger.set(slot, FlowKey::NONE, 0).unwrap());
+        for name in [names::WIRE, names::SETTINGS, names::SWEPT, names::SORTER] {
+            let mut rows = Array::<_, u32>::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
+            (0..rows.len()).for_each(|row| rows.set(row, 0, 0).unwrap());
+        }
+        self.drain_events();
+    }
+
+    /// Frees the ports of the flows that are there. Nobody asks about others, and there are too many to look at each.
+    fn let_go(&mut self) {
+        let flows: Vec<FlowKey> = self.flows().into_keys().collect();
+        for port in flows.iter().flat_map(|key| [key.sport, key.dport]) {
+            self.put_held(port, 0);
+        }
+        self.set_unasked(|_| None);
+    }
+
+    /// Has a container be seen by a port of TCP for this many ticks; none is as if it never had been.
+    pub fn put_held(&mut self, port: Port, ticks: u32) {
+        let until = if ticks == 0 { 0 } else { now_ticks() + ticks };
+        let mut held = Array::<_, u32>::try_from(self.ebpf.map_mut(names::HELD).unwrap()).unwrap();
+        held.set(port.get().into(), until, 0).unwrap();
+    }
+
+    /// Writes, or forgets, when each SYN came that nobody asked for.
+    pub fn set_unasked(&mut self, change: impl Fn(u64) -> Option<u64>) {
+        let rows: BTreeMap<FlowKey, u64> = self.rows(names::UNASKED);
+        let mut map = self.hash::<FlowKey, u64>(names::UNASKED);
+        for (key, at) in rows {
+            match change(at) {
+                Some(at) => map.insert(key, at, 0).unwrap(),
+                None => map.remove(&key).unwrap(),
+            }
+        }
+    }
+
+    fn clear<K: Pod, V: Pod>(&mut self, name: &str) {
+        let mut rows = self.hash::<K, V>(name);
+        let keys: Vec<K> = rows.keys().map(Result::unwrap).collect();
+        for key in &keys {
+            rows.remove(key).unwrap();
+        }
+    }
+
+    fn clear_prefixes<K: Pod>(&mut self, name: &str) {
+        let mut rows = LpmTrie::<_, K, u32>::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
+        let keys: Vec<Key<K>> = rows.keys().map(Result::unwrap).collect();
+        for key in &keys {
+            rows.remove(key).unwrap();
+        }
     }
 
     /// The namespace, for sockets that hold ports.
@@ -161,9 +291,20 @@ impl Machine {
 
     /// Writes what a container may send, and where it is reached.
     pub fn put_endpoint(&mut self, link: Link, ifindex: u32) {
-        let key = EndpointKey { addr: link.addr4, network: link.network };
-        self.hash(names::ENDPOINTS).insert(key, Endpoint { ifindex, mac: link.mac, pad: [0; 2] }, 0).unwrap();
+        for addr in [link.addr4, link.addr6].into_iter().filter(|addr| *addr != Addr::UNSPECIFIED) {
+            let (key, endpoint) = (
+                EndpointKey { addr, network: link.network },
+                Endpoint { ifindex, mac: link.mac, pad: [0; 2] },
+            );
+            self.hash(names::ENDPOINTS).insert(key, endpoint, 0).unwrap();
+        }
         self.hash(names::LINKS).insert(ifindex, link, 0).unwrap();
+    }
+
+    /// What the container at this interface may send.
+    pub fn link(&mut self, interface: &str) -> Link {
+        let ifindex = self.ifindex(interface);
+        self.hash(names::LINKS).get(&ifindex, 0).unwrap()
     }
 
     /// Publishes a port.
@@ -171,11 +312,36 @@ impl Machine {
         self.hash(names::PORTS).insert(key, backend, 0).unwrap();
     }
 
+    /// Lets sources of this prefix use a published port that is not for everybody.
+    pub fn put_source(&mut self, key: SourceKey) {
+        let map = self.ebpf.map_mut(names::SOURCES).unwrap();
+        let mut trie = LpmTrie::<_, Source, u32>::try_from(map).unwrap();
+        trie.insert(&Key::new(key.bits(), key.source), key.bits(), 0).unwrap();
+    }
+
+    /// Has a network reach a prefix untranslated.
+    pub fn put_excluded(&mut self, key: DestinationKey) {
+        let map = self.ebpf.map_mut(names::EXCLUDED).unwrap();
+        let mut trie = LpmTrie::<_, Destination, u32>::try_from(map).unwrap();
+        trie.insert(&Key::new(key.bits(), key.destination), key.bits(), 0).unwrap();
+    }
+
+    /// Whether the kernel finds a prefix that this source is in, as the programs look it up.
+    pub fn lists(&self, source: Source) -> bool {
+        let trie = LpmTrie::<_, Source, u32>::try_from(self.map(names::SOURCES)).unwrap();
+        trie.get(&Key::new(Source::BITS, source), 0).is_ok()
+    }
+
     /// Tells of a container subnet.
     pub fn put_subnet(&mut self, network: Ipv4Addr, prefix: u32, id: u32) {
+        self.put_subnet_of(network.into(), 96 + prefix, id);
+    }
+
+    /// Tells of a container subnet of either family; the length is that of the 128-bit form.
+    pub fn put_subnet_of(&mut self, network: IpAddr, prefix_len: u32, id: u32) {
         let map = self.ebpf.map_mut(names::SUBNETS).unwrap();
         let mut trie = LpmTrie::<_, Addr, u32>::try_from(map).unwrap();
-        trie.insert(&Key::new(96 + prefix, network.into()), id, 0).unwrap();
+        trie.insert(&Key::new(prefix_len, network.into()), id, 0).unwrap();
     }
 
     /// Tells of an uplink.
@@ -184,16 +350,50 @@ impl Machine {
     }
 
     /// Tells of an address of the host.
-    pub fn put_host_addr(&mut self, address: Ipv4Addr) {
-        self.hash(names::HOST_ADDRS).insert(Addr::from(address), 1_u32, 0).unwrap();
+    pub fn put_host_addr(&mut self, address: impl Into<IpAddr>) {
+        self.hash(names::HOST_ADDRS).insert(Addr::from(address.into()), 1_u32, 0).unwrap();
     }
 
-    /// Seeds one entry of the flow table; [`JUST_NOW`] in `seen` becomes the present tick.
+    /// Seeds one entry of the flow table, and the ledger with it; [`JUST_NOW`] in `seen` becomes the present tick. Nobody pays.
     pub fn put_flow(&mut self, key: FlowKey, mut flow: Flow) {
         if flow.seen == JUST_NOW {
             flow.seen = now_ticks();
         }
         self.hash(names::FLOWS).insert(key, flow, 0).unwrap();
+        if flow.is_reply() {
+            let mut ledger =
+                Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
+            let slots = (0..ledger.len()).map(|n| (quota::ledger_slot(&key) + n) % FLOW_ENTRIES);
+            let free = |slot: &u32| [FlowKey::NONE, key].contains(&ledger.get(slot, 0).unwrap());
+            let slot = slots.into_iter().find(free).expect("a free slot of the ledger");
+            ledger.set(slot, key, 0).unwrap();
+        }
+    }
+
+    /// Sets a limit.
+    pub fn put_limit(&mut self, limit: Limit, value: u32) {
+        let map = self.ebpf.map_mut(names::SETTINGS).unwrap();
+        Array::<_, u32>::try_from(map).unwrap().set(limit.row(), Limit::to_row(value), 0).unwrap();
+    }
+
+    /// What a payer has; nothing when it was never asked to pay.
+    pub fn used(&self, payer: Payer) -> i64 {
+        let rows: BTreeMap<Payer, Quota> = self.rows(names::QUOTAS);
+        rows.get(&payer).map_or(0, |row| row.used.cast_signed())
+    }
+
+    /// Has a payer have so much already.
+    pub fn put_used(&mut self, payer: Payer, used: u64) {
+        self.hash(names::QUOTAS).insert(payer, Quota { used, ..Quota::NONE }, 0).unwrap();
+    }
+
+    /// Gives back as a controller does.
+    pub fn release(&mut self, payer: Payer, count: u64) {
+        self.released().push(Release { payer, count }, 0).unwrap();
+    }
+
+    fn released(&mut self) -> Queue<&mut MapData, Release> {
+        Queue::try_from(self.ebpf.map_mut(names::RELEASED).unwrap()).unwrap()
     }
 
     /// Deletes one entry of the flow table.
@@ -203,7 +403,41 @@ impl Machine {
 
     /// The flow table as it is.
     pub fn flows(&self) -> BTreeMap<FlowKey, Flow> {
-        self.state().flows
+        let now = now_ticks();
+        self.state().flows.into_iter().map(|(key, flow)| (key, stamped(flow, now))).collect()
+    }
+
+    /// Refuses a prefix, whose length is that of the 128-bit form.
+    pub fn put_denied(&mut self, network: IpAddr, prefix_len: u32) {
+        let map = self.ebpf.map_mut(names::DENY).unwrap();
+        let mut trie = LpmTrie::<_, Addr, u32>::try_from(map).unwrap();
+        let network = Addr::from(network);
+        trie.insert(&Key::new(prefix_len, network), prefix_len, 0).unwrap();
+    }
+
+    /// Sets the flags of what is taken from the wire.
+    pub fn put_wire(&mut self, flags: u32) {
+        Array::<_, u32>::try_from(self.ebpf.map_mut(names::WIRE).unwrap()).unwrap().set(0, flags, 0).unwrap();
+    }
+
+    /// Has fragments be put in order behind this interface.
+    pub fn put_sorter(&mut self, interface: &str) {
+        let ifindex = self.indices[interface];
+        let mut slot = Array::<_, u32>::try_from(self.ebpf.map_mut(names::SORTER).unwrap()).unwrap();
+        slot.set(0, ifindex, 0).unwrap();
+    }
+
+    /// Has so many bytes of fragments that came in by this interface be waiting for others, for as long as the kernel
+    /// waits.
+    pub fn put_pending(&mut self, interface: &str, bytes: u32) {
+        let (window, ifindex) = (fragments::window(monotonic_ns()), self.indices[interface]);
+        self.hash(names::PENDING).insert(ifindex, Pending { window, bytes }, 0).unwrap();
+    }
+
+    /// How many are.
+    pub fn pending(&self, interface: &str) -> u32 {
+        let all: BTreeMap<u32, Pending> = self.rows(names::PENDING);
+        all.get(&self.indices[interface]).map_or(0, |pending| pending.bytes)
     }
 
     /// Sends a frame through a program as if it were at the hook of this interface.
@@ -214,6 +448,8 @@ impl Machine {
     /// The same with a frame that had come in by the interface `ingress`, or by none when that is zero.
     pub fn run_routed(&mut self, program: &str, ingress: u32, interface: &str, frame: &[u8]) -> Outcome {
         let ifindex = self.indices[interface];
+        // Under emulation it takes seconds, in which what was seeded just now would become old.
+        self.make_ready(program);
         let (settings, before) = (self.settings(), self.state());
         self.drain_events();
         let (verdict, bytes) = self.test_run(program, (ingress, ifindex), frame);
@@ -222,7 +458,34 @@ impl Machine {
         Outcome { verdict, given: frame.to_vec(), bytes, change, ifindex }
     }
 
+    /// Sends a frame through a program and gives the verdict alone: for very many.
+    pub fn judge(&mut self, program: &str, interface: &str, frame: &[u8]) -> i32 {
+        let ifindex = self.indices[interface];
+        self.test_run(program, (0, ifindex), frame).0
+    }
+
+    /// Sets a row of the timers, in ticks.
+    pub fn put_timer(&mut self, state: timers::State, row: u32) {
+        let map = self.ebpf.map_mut(names::SETTINGS).unwrap();
+        Array::<_, u32>::try_from(map).unwrap().set(state.number().into(), row, 0).unwrap();
+    }
+
+    /// Has a program loaded.
+    fn make_ready(&mut self, name: &str) {
+        let ready = match name {
+            names::PREFILTER => {
+                let program = xdp(&mut self.ebpf, name);
+                if program.fd().is_ok() { Ok(()) } else { program.load() }
+            }
+            _ => pool::ready(classifier(&mut self.ebpf, name), self.slot.as_ref(), name),
+        };
+        ready.unwrap_or_else(|e| panic!("{name}: {}", refusal(&e)));
+    }
+
     fn test_run(&mut self, name: &str, (ingress, ifindex): (u32, u32), frame: &[u8]) -> (i32, Vec<u8>) {
+        if name == names::PREFILTER {
+            return self.xdp_run(name, ifindex, frame);
+        }
         let mut out = vec![0; frame.len() + 256];
         let context = context(ingress, ifindex);
         let mut options = TestRunOptions::new();
@@ -230,10 +493,25 @@ impl Machine {
         options.data_out = Some(&mut out);
         // `lo` is what the kernel takes by itself, and it refuses index 1 in a context.
         options.ctx_in = (ifindex > 1).then_some(&context[..]);
+        self.make_ready(name);
         let (ns, program) = (&self.ns, classifier(&mut self.ebpf, name));
         let result = ns.enter(|| program.test_run(options)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
         out.truncate(usize::try_from(result.data_size_out).unwrap());
         (result.return_value.cast_signed(), out)
+    }
+
+    fn xdp_run(&mut self, name: &str, ifindex: u32, frame: &[u8]) -> (i32, Vec<u8>) {
+        let mut out = vec![0; frame.len() + 256];
+        let context = xdp_context(ifindex, frame.len());
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        options.ctx_in = Some(&context);
+        self.make_ready(name);
+        let (ns, program) = (&self.ns, xdp(&mut self.ebpf, name));
+        let result = ns.enter(|| program.test_run(options)).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        out.truncate(usize::try_from(result.data_size_out).unwrap());
+        (xdp_verdict(result.return_value), out)
     }
 
     fn hash<K: Pod, V: Pod>(&mut self, name: &str) -> HashMap<&mut MapData, K, V> {
@@ -248,34 +526,39 @@ impl Machine {
         HashMap::<_, K, V>::try_from(self.map(name)).unwrap().iter().map(Result::unwrap).collect()
     }
 
-    fn settings(&self) -> Settings {
-        let trie = LpmTrie::<_, Addr, u32>::try_from(self.map(names::SUBNETS)).unwrap();
-        let subnet =
+    fn prefixes(&self, name: &str) -> BTreeMap<SubnetKey, u32> {
+        let trie = LpmTrie::<_, Addr, u32>::try_from(self.map(name)).unwrap();
+        let row =
             |(key, id): (Key<Addr>, u32)| (SubnetKey { prefix_len: key.prefix_len(), addr: key.data() }, id);
+        trie.iter().map(|found| row(found.unwrap())).collect()
+    }
+
+    fn settings(&self) -> Settings {
+        let sources = LpmTrie::<_, Source, u32>::try_from(self.map(names::SOURCES)).unwrap();
+        let source = |(key, bits): (Key<Source>, u32)| {
+            assert_eq!(key.prefix_len(), bits, "the value is the length of the prefix");
+            SourceKey::from_bits(bits, key.data())
+        };
         Settings {
             links: self.rows(names::LINKS),
             endpoints: self.rows(names::ENDPOINTS),
             ports: self.rows(names::PORTS),
-            subnets: trie.iter().map(|row| subnet(row.unwrap())).collect(),
+            sources: sources.iter().map(|row| source(row.unwrap())).collect(),
+            subnets: self.prefixes(names::SUBNETS),
+            denied: self.prefixes(names::DENY),
+            wire: Array::<_, u32>::try_from(self.map(names::WIRE)).unwrap().get(&0, 0).unwrap(),
             uplinks: self.rows(names::UPLINKS),
             host_addrs: self.rows(names::HOST_ADDRS),
         }
     }
 
     fn state(&self) -> State {
-        let now = now_ticks();
-        let mut flows: BTreeMap<FlowKey, Flow> = self.rows(names::FLOWS);
-        for flow in flows.values_mut() {
-            // The programs read a coarse clock, which may be a little behind this one.
-            if now.wrapping_sub(flow.seen) <= FRESH_TICKS {
-                flow.seen = JUST_NOW;
-            }
-        }
+        let ticks = now_ticks();
         let counters = PerCpuArray::<_, Count>::try_from(self.map(names::COUNTERS)).unwrap();
         let total = |slot| sum(&counters.get(&slot, 0).unwrap());
         let counts = (0..counters.len()).map(|slot| (slot, total(slot))).collect();
         let swept = Array::<_, u32>::try_from(self.map(names::SWEPT)).unwrap().get(&0, 0).unwrap();
-        State { flows, counts, swept }
+        State { ticks, flows: self.rows(names::FLOWS), counts, swept }
     }
 
     fn drain_events(&mut self) -> Vec<Event> {
@@ -293,15 +576,31 @@ fn classifier<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut SchedClassifier {
     program.try_into().unwrap()
 }
 
+fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> &'a mut Xdp {
+    let program = ebpf.program_mut(name).unwrap_or_else(|| panic!("no program {name}"));
+    program.try_into().unwrap()
+}
+
 fn sum(values: &[Count]) -> Count {
     let packets = values.iter().map(|count| count.packets).sum();
     Count { packets, bytes: values.iter().map(|count| count.bytes).sum() }
 }
 
+/// The flow with the stamp [`JUST_NOW`] if it is one of a time or later. The programs read a coarse clock, which may be a
+/// little behind that of the tests.
+fn stamped(flow: Flow, since: u32) -> Flow {
+    let is_fresh = flow.seen.wrapping_sub(since.wrapping_sub(FRESH_TICKS)).cast_signed() >= 0;
+    Flow { seen: if is_fresh { JUST_NOW } else { flow.seen }, ..flow }
+}
+
+/// What a packet changed, which came after `before` was read, however long ago that is by now.
 fn difference(before: &State, after: &State, events: Vec<Event>) -> Change {
     let mut flows = BTreeMap::new();
-    for (key, flow) in after.flows.iter().filter(|(key, flow)| before.flows.get(*key) != Some(*flow)) {
-        flows.insert(*key, Some(*flow));
+    for (key, flow) in &after.flows {
+        let flow = stamped(*flow, before.ticks);
+        if before.flows.get(key).map(|old| stamped(*old, before.ticks)) != Some(flow) {
+            flows.insert(*key, Some(flow));
+        }
     }
     for key in before.flows.keys().filter(|key| !after.flows.contains_key(*key)) {
         flows.insert(*key, None);
@@ -317,9 +616,12 @@ fn difference(before: &State, after: &State, events: Vec<Event>) -> Change {
 
 /// The present time as the programs count it.
 pub fn now_ticks() -> u32 {
+    timers::ticks(monotonic_ns())
+}
+
+fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
-    let ns = u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap();
-    timers::ticks(ns)
+    u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap()
 }
 
 fn parse_mac(text: &str) -> Mac {
@@ -332,12 +634,56 @@ pub(crate) fn reason_name(slot: u32) -> String {
     Reason::from_number(slot).map_or_else(|| format!("reason {slot}"), |reason| reason.name().to_owned())
 }
 
-/// Loads these programs and says how many instructions the verifier has walked through for each.
-pub fn verified_instructions(programs: &[&'static str]) -> Vec<(&'static str, u32)> {
-    let mut machine = Machine::new();
-    let mut count = |name: &&'static str| {
-        let info = classifier(&mut machine.ebpf, name).info().unwrap();
-        (*name, info.verified_instruction_count().unwrap())
+/// The object under test: the embedded one, or the file that `NETDP_OBJECT` names, for those broken on purpose.
+fn object() -> Cow<'static, [u8]> {
+    let Some(file) = env::var_os("NETDP_OBJECT") else { return OBJECT.into() };
+    fs::read(&file).unwrap_or_else(|e| panic!("NETDP_OBJECT={}: {e}", file.display())).into()
+}
+
+/// Its maps, fresh, and its programs, not loaded yet. The verifier's log is of errors only: on kernels before 6.4 the
+/// whole trace of a large program does not fit, and what is lost is its end.
+fn open_object(slot: Option<&Slot>) -> Ebpf {
+    let mut loader = if slot.is_some() { pool::loader() } else { EbpfLoader::new() };
+    loader
+        .verifier_log_level(VerifierLogLevel::STATS)
+        .map_max_entries(names::FLOWS, FLOW_ENTRIES)
+        .map_max_entries(names::LEDGER, FLOW_ENTRIES)
+        // One that is broken on purpose has programs and little else.
+        .override_global(names::FLOW_CAPACITY, &FLOW_CAPACITY, env::var_os("NETDP_OBJECT").is_none());
+    if let Some(slot) = slot {
+        slot.share_maps(&mut loader);
+    }
+    loader.load(&object()).unwrap_or_else(|e| panic!("the object does not load: {e:?}"))
+}
+
+/// Loads every program that is in the object, each alone, and says how many instructions the verifier has walked
+/// through for it, or why it is refused; by name.
+pub fn verified_instructions() -> Vec<(String, Result<u32, netdp::datapath::Refusal>)> {
+    crate::namespace::assert_isolated();
+    let mut ebpf = open_object(None);
+    let mut verified: Vec<_> = ebpf
+        .programs_mut()
+        .map(|(name, program)| (name.to_owned(), verify(program).map_err(|e| refusal(&e))))
+        .collect();
+    verified.sort_by(|(one, _), (other, _)| one.cmp(other));
+    verified
+}
+
+fn verify(program: &mut Program) -> Result<u32, ProgramError> {
+    let info = match program {
+        Program::SchedClassifier(program) => {
+            program.load()?;
+            program.info()
+        }
+        Program::Xdp(program) => {
+            program.load()?;
+            program.info()
+        }
+        Program::CgroupSockAddr(program) => {
+            program.load()?;
+            program.info()
+        }
+        other => panic!("a program of a kind that netdp does not load: {other:?}"),
     };
-    programs.iter().map(&mut count).collect()
+    Ok(info?.verified_instruction_count().unwrap())
 }

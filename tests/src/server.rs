@@ -4,15 +4,16 @@
 //! `NAME PEER\n` with the address that it saw the question come from; to `GET` it answers the same as HTTP.
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::namespace::Namespace;
+use crate::process::patient;
 
-/// How long a client waits for an answer.
+/// How long a client waits for an answer, on a machine of usual speed.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An answer as the client got it.
@@ -46,6 +47,11 @@ impl Server {
     /// Listens on all addresses of the namespace.
     pub fn start(ns: &Namespace, port: u16) -> Self {
         Self::start_at(ns, (Ipv4Addr::UNSPECIFIED, port).into())
+    }
+
+    /// Listens on all addresses of both families; an IPv4 client is then seen as `::ffff:1.2.3.4`.
+    pub fn start_dual(ns: &Namespace, port: u16) -> Self {
+        Self::start_at(ns, (Ipv6Addr::UNSPECIFIED, port).into())
     }
 
     /// Listens on one address of the namespace.
@@ -119,17 +125,22 @@ fn serve_datagrams(socket: &UdpSocket, name: &str, stop: &AtomicBool) {
 
 /// Asks a server over TCP, from a port of the kernel's choice.
 pub fn ask_tcp(ns: &Namespace, to: (Ipv4Addr, u16)) -> io::Result<Answer> {
-    ask_stream(&connect(ns, to)?)
+    ask_tcp_at(ns, to.into())
+}
+
+/// The same for an address of either family.
+pub fn ask_tcp_at(ns: &Namespace, to: SocketAddr) -> io::Result<Answer> {
+    ask_stream(&ns.enter(|| connect_here(to))?)
 }
 
 /// Opens a TCP connection from inside the namespace.
 pub fn connect(ns: &Namespace, to: (Ipv4Addr, u16)) -> io::Result<TcpStream> {
-    ns.enter(|| connect_here(to))
+    ns.enter(|| connect_here(to.into()))
 }
 
-fn connect_here(to: (Ipv4Addr, u16)) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to.into(), PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn connect_here(to: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, patient(PATIENCE))?;
+    stream.set_read_timeout(Some(patient(PATIENCE)))?;
     stream.set_nodelay(true)?;
     Ok(stream)
 }
@@ -144,14 +155,20 @@ pub fn ask_stream(stream: &TcpStream) -> io::Result<Answer> {
 
 /// Asks a server over UDP from the given port; 0 leaves the choice to the kernel.
 pub fn ask_udp(ns: &Namespace, from: u16, to: (Ipv4Addr, u16)) -> io::Result<Answer> {
-    let socket = ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from)))?;
+    ask_udp_at(ns, from, to.into())
+}
+
+/// The same for an address of either family.
+pub fn ask_udp_at(ns: &Namespace, from: u16, to: SocketAddr) -> io::Result<Answer> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = ns.enter(|| UdpSocket::bind((any, from)))?;
     socket.connect(to)?;
     ask_datagram(&socket)
 }
 
 /// Asks once over a connected UDP socket.
 pub fn ask_datagram(socket: &UdpSocket) -> io::Result<Answer> {
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(patient(PATIENCE)))?;
     socket.send(b"who\n")?;
     let mut answer = [0; 256];
     let length = socket.recv(&mut answer)?;
@@ -160,8 +177,13 @@ pub fn ask_datagram(socket: &UdpSocket) -> io::Result<Answer> {
 
 /// Asserts that both protocols reach the server of this name, and gives the client's address as it saw it.
 pub fn assert_served(ns: &Namespace, to: (Ipv4Addr, u16), name: &str) -> IpAddr {
-    let tcp = ask_tcp(ns, to).unwrap_or_else(|e| panic!("tcp from {} to {to:?}: {e}", ns.name()));
-    let udp = ask_udp(ns, 0, to).unwrap_or_else(|e| panic!("udp from {} to {to:?}: {e}", ns.name()));
+    assert_served_at(ns, to.into(), name)
+}
+
+/// The same for an address of either family.
+pub fn assert_served_at(ns: &Namespace, to: SocketAddr, name: &str) -> IpAddr {
+    let tcp = ask_tcp_at(ns, to).unwrap_or_else(|e| panic!("tcp from {} to {to}: {e}", ns.name()));
+    let udp = ask_udp_at(ns, 0, to).unwrap_or_else(|e| panic!("udp from {} to {to}: {e}", ns.name()));
     assert_eq!((tcp.name.as_str(), udp.name.as_str()), (name, name));
     assert_eq!(tcp.seen.ip(), udp.seen.ip(), "TCP and UDP are seen from the same address");
     tcp.seen.ip()
@@ -169,14 +191,20 @@ pub fn assert_served(ns: &Namespace, to: (Ipv4Addr, u16), name: &str) -> IpAddr 
 
 /// Asserts that neither protocol is answered from there.
 pub fn assert_refused(ns: &Namespace, to: (Ipv4Addr, u16)) {
+    assert_refused_at(ns, to.into());
+}
+
+/// The same for an address of either family.
+pub fn assert_refused_at(ns: &Namespace, to: SocketAddr) {
     let short = Duration::from_millis(400);
-    let tcp = ns.enter(|| TcpStream::connect_timeout(&to.into(), short));
-    assert!(tcp.is_err(), "tcp from {} to {to:?} was answered", ns.name());
-    let socket = ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
+    let tcp = ns.enter(|| TcpStream::connect_timeout(&to, short));
+    assert!(tcp.is_err(), "tcp from {} to {to} was answered", ns.name());
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = ns.enter(|| UdpSocket::bind((any, 0))).unwrap();
     socket.set_read_timeout(Some(short)).unwrap();
     let answered =
         socket.connect(to).and_then(|()| socket.send(b"who\n")).and_then(|_| socket.recv(&mut [0; 8]));
-    assert!(answered.is_err(), "udp from {} to {to:?} was answered", ns.name());
+    assert!(answered.is_err(), "udp from {} to {to} was answered", ns.name());
 }
 
 /// What a [`Requests`] loop has done.
@@ -229,7 +257,7 @@ impl Requests {
 
 fn one_request(to: (Ipv4Addr, u16), tally: &mut Tally) {
     let begin = Instant::now();
-    match connect_here(to).and_then(|stream| ask_stream(&stream)) {
+    match connect_here(to.into()).and_then(|stream| ask_stream(&stream)) {
         Ok(_) => tally.answered += 1,
         Err(error) => tally.failed.push(error.to_string()),
     }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row};
 
+use crate::process::{eventually, patient};
 use crate::topology::Host;
 
 /// Shell lines whose output describes the host. Neighbour entries and counters are not in them: they change
@@ -23,7 +24,11 @@ const LINES: [(&str, &str); 8] = [
     ("addresses", "ip address show"),
     ("routes", "ip route show table all; ip -6 route show table all"),
     ("rules", "ip rule show; ip -6 rule show"),
-    ("qdiscs", "tc qdisc show; tc filter show dev up0 ingress; tc filter show dev up0 egress"),
+    // A filter names its program by the kernel's number too, and an equal program that was loaded anew has another.
+    (
+        "qdiscs",
+        "{ tc qdisc show; tc filter show dev up0 ingress; tc filter show dev up0 egress; } | sed -E 's/ id [0-9]+//'",
+    ),
     ("multicast", "ip maddress show"),
     ("nftables", "nft list ruleset"),
     ("mounts", "cut -d' ' -f4- /proc/self/mountinfo | sort"),
@@ -37,8 +42,12 @@ const RESTLESS: [&str; 2] = ["nf_conntrack_count", "tcp_fastopen_key"];
 pub struct Snapshot(BTreeMap<String, String>);
 
 impl Snapshot {
-    /// Of everything.
+    /// Of everything, once each bridge knows whether it has a carrier: the kernel finds that out up to a second after it
+    /// is made, and addresses and routes say it too.
     pub fn of(host: &Host) -> Self {
+        eventually("every bridge has a carrier or none", Duration::from_secs(5), || {
+            !host.ns.out("ip -br link show up type bridge").contains("UNKNOWN")
+        });
         let mut topics: BTreeMap<String, String> =
             LINES.iter().map(|(topic, line)| ((*topic).to_owned(), host.ns.out(line))).collect();
         topics.insert("programs".to_owned(), format!("{:#?}", host.attached_programs()));
@@ -56,7 +65,7 @@ impl Snapshot {
     /// Fails the test with every topic in which the host is no longer the same. It is looked at again for three
     /// seconds: a bridge says only after a second that it has lost its last port.
     pub fn assert_still(&self, host: &Host) {
-        let deadline = Instant::now() + Duration::from_secs(3);
+        let deadline = Instant::now() + patient(Duration::from_secs(3));
         loop {
             let changes = self.changes(&Self::of(host));
             if changes.is_empty() {

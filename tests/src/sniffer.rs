@@ -1,7 +1,7 @@
 //! The guard of every uplink: fails a test when an address of a container leaves the host.
 //!
-//! The addresses of test hosts are from the documentation prefixes (RFC 5737), those of container networks
-//! from private space (RFC 1918). So the rule needs no knowledge of the test: no private and no loopback
+//! The addresses of test hosts are from the documentation prefixes (RFC 5737, RFC 3849), those of container networks
+//! from private space (RFC 1918, RFC 4193). So the rule needs no knowledge of the test: no private and no loopback
 //! address may be the source of a frame, or the sender in an ARP message, that an uplink sends.
 //!
 //! The rule is a classic BPF filter on the socket: the kernel hands over breaches only, so a stream at full
@@ -71,8 +71,18 @@ fn filter() -> Vec<sock_filter> {
         step(LOAD_HALF, 12),
         branch(0x0800, 0, 2),
         step(LOAD_WORD, 26),
-        branch(0, 3, 3),
-        branch(0x0806, 1, 0),
+        branch(0, 12, 12),
+        branch(0x0806, 10, 0),
+        branch(0x86dd, 1, 0),
+        step(RETURN, 0),
+        // IPv6: fc00::/7, and of what begins with a zero ::1.
+        step(LOAD_BYTE, 22),
+        step(AND, 0xfe),
+        branch(0xfc, 3, 0),
+        branch(0, 0, 3),
+        step(LOAD_WORD, 34),
+        branch(1, 0, 1),
+        step(RETURN, u32::MAX),
         step(RETURN, 0),
         step(LOAD_WORD, 28),
         step(A_TO_X, 0),

@@ -7,20 +7,21 @@
 //!                                    neighbour n1 ── eth0 ┘
 //! ```
 //!
-//! Every name is a network namespace. Addresses of hosts and neighbours are from 203.0.113.0/24.
+//! Every name is a network namespace. Addresses of hosts and neighbours are from 203.0.113.0/24 and
+//! `2001:db8:113::/64`, with the same last number in both.
 
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use nix::mount::{MntFlags, umount2};
 use serde_json::Value;
 
@@ -30,6 +31,9 @@ use crate::sniffer::Sniffer;
 
 /// Address of the namespace `outside` on the segment, and the gateway of every host.
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 1);
+
+/// The same in IPv6.
+pub const OUTSIDE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 1);
 
 /// Name of the interface that leads a host to the outside.
 pub const UPLINK: &str = "up0";
@@ -51,6 +55,8 @@ pub struct Neighbour {
     pub ns: Namespace,
     /// Its address on the segment.
     pub address: Ipv4Addr,
+    /// Its IPv6 address on the segment.
+    pub address6: Ipv6Addr,
 }
 
 /// A namespace with an uplink in which netdp runs.
@@ -60,6 +66,8 @@ pub struct Host {
     pub ns: Namespace,
     /// Its address on the segment.
     pub address: Ipv4Addr,
+    /// Its IPv6 address on the segment.
+    pub address6: Ipv6Addr,
     dir: PathBuf,
 }
 
@@ -70,6 +78,8 @@ pub struct Container {
     pub ns: Namespace,
     /// Its address on its first network.
     pub address: Ipv4Addr,
+    /// Its IPv6 address on its first network, where that has any.
+    pub address6: Option<Ipv6Addr>,
     /// What `netdp attach` printed.
     pub attached: Value,
 }
@@ -80,9 +90,10 @@ impl Bed {
     pub fn new() -> Self {
         let dir = private_dir();
         let ns = Namespace::new(&dir, "outside");
-        ns.sh(
-            "ip link add wan0 type bridge && ip link set wan0 up && ip address add 203.0.113.1/24 dev wan0",
-        )
+        ns.sh(&format!(
+            "ip link add wan0 type bridge && ip link set wan0 up && ip address add {OUTSIDE}/24 dev wan0 && \
+             ip address add {OUTSIDE6}/64 dev wan0 nodad",
+        ))
         .done();
         // A client that opens connections at full speed would otherwise run out of ports within seconds.
         ns.set_sysctl("net/ipv4/tcp_tw_reuse", "1");
@@ -92,23 +103,29 @@ impl Bed {
             std::process::id(),
             dir.display()
         );
-        let outside = Neighbour { ns, address: OUTSIDE };
+        let outside = Neighbour { ns, address: OUTSIDE, address6: OUTSIDE6 };
         Self { dir, sniffers: RefCell::default(), next: Cell::new(10), outside }
     }
 
     /// A host with a watched uplink, an address, a default route, and directories of its own for netdp.
     pub fn host(&self, name: &str) -> Host {
-        let (ns, address) = self.station(name, UPLINK);
+        let (ns, address, address6) = self.station(name, UPLINK);
         let dir = self.dir.join(format!("{name}.netdp"));
         fs::create_dir_all(&dir).unwrap();
-        self.sniffers.borrow_mut().push(Sniffer::start(&ns, UPLINK));
-        Host { ns, address, dir }
+        let host = Host { ns, address, address6, dir };
+        self.watch(&host, UPLINK);
+        host
+    }
+
+    /// Lets no private address leave one more Ethernet interface of a host, as none may leave its uplink.
+    pub fn watch(&self, host: &Host, interface: &str) {
+        self.sniffers.borrow_mut().push(Sniffer::start(&host.ns, interface));
     }
 
     /// One more station outside.
     pub fn neighbour(&self, name: &str) -> Neighbour {
-        let (ns, address) = self.station(name, "eth0");
-        Neighbour { ns, address }
+        let (ns, address, address6) = self.station(name, "eth0");
+        Neighbour { ns, address, address6 }
     }
 
     /// An empty namespace, for a container that netdp does not know yet.
@@ -122,8 +139,8 @@ impl Bed {
         let path = ns.path().to_str().unwrap().to_owned();
         let command = [&["attach", "--netns", &path, "--name", name][..], options].concat();
         let attached = host.json(&command);
-        let address = address_of(&ns, "eth0");
-        Container { ns, address, attached }
+        let (address, address6) = (address_of(&ns, "eth0"), address6_of(&ns, "eth0"));
+        Container { ns, address, address6, attached }
     }
 
     /// A path for a file of the test, gone with the bed.
@@ -136,9 +153,10 @@ impl Bed {
         self.sniffers.borrow().iter().flat_map(Sniffer::breaches).collect()
     }
 
-    fn station(&self, name: &str, interface: &str) -> (Namespace, Ipv4Addr) {
+    fn station(&self, name: &str, interface: &str) -> (Namespace, Ipv4Addr, Ipv6Addr) {
         let number = self.next.replace(self.next.get() + 1);
         let address = Ipv4Addr::new(203, 0, 113, number);
+        let address6 = Ipv6Addr::from_bits(OUTSIDE6.to_bits() - 1 + u128::from(number));
         let ns = Namespace::new(&self.dir, name);
         // Without this an address is "tentative" for a second and a snapshot depends on when it is taken.
         ns.set_sysctl("net/ipv6/conf/all/accept_dad", "0");
@@ -152,11 +170,12 @@ impl Bed {
             ))
             .done();
         ns.sh(&format!(
-            "ip address add {address}/24 dev {interface} && ip link set {interface} up && \
-             ip route add default via {OUTSIDE}",
+            "ip address add {address}/24 dev {interface} && ip address add {address6}/64 dev {interface} nodad && \
+             ip link set {interface} up && \
+             ip route add default via {OUTSIDE} && ip -6 route add default via {OUTSIDE6}",
         ))
         .done();
-        (ns, address)
+        (ns, address, address6)
     }
 }
 
@@ -203,6 +222,24 @@ pub fn address_of(ns: &Namespace, interface: &str) -> Ipv4Addr {
     let links: Value = ns.sh(&format!("ip -4 -j address show dev {interface}")).json();
     let address = links[0]["addr_info"][0]["local"].as_str();
     address.and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no address on {interface}: {links}"))
+}
+
+/// The first IPv6 address of an interface that is valid beyond the link, if it has one.
+pub fn address6_of(ns: &Namespace, interface: &str) -> Option<Ipv6Addr> {
+    scoped_address6_of(ns, interface, "global")
+}
+
+/// The address that an interface gave itself on its link.
+pub fn link_local_of(ns: &Namespace, interface: &str) -> Ipv6Addr {
+    scoped_address6_of(ns, interface, "link")
+        .unwrap_or_else(|| panic!("{interface} has no link-local address"))
+}
+
+fn scoped_address6_of(ns: &Namespace, interface: &str, scope: &str) -> Option<Ipv6Addr> {
+    let links: Value = ns.sh(&format!("ip -6 -j address show dev {interface} scope {scope}")).json();
+    let entries = links.as_array().unwrap().iter().filter_map(|link| link["addr_info"].as_array());
+    let address = entries.flatten().find_map(|entry| entry["local"].as_str());
+    address.map(|text| text.parse().unwrap_or_else(|e| panic!("{text}: {e}")))
 }
 
 impl Host {
@@ -291,7 +328,14 @@ impl Host {
 fn tcx_programs(interface: &str) -> Vec<(String, String, String)> {
     let mut programs = Vec::new();
     for (direction, kind) in [("tcx ingress", TcAttachType::Ingress), ("tcx egress", TcAttachType::Egress)] {
-        let (_, attached) = SchedClassifier::query_tcx(interface, kind).unwrap();
+        let attached = match SchedClassifier::query_tcx(interface, kind) {
+            Ok((_, attached)) => attached,
+            // A kernel before 6.6 knows no such thing to ask about.
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::EINVAL) => {
+                Vec::new()
+            }
+            Err(error) => panic!("{interface}, {direction}: {error}"),
+        };
         let name = |info: &ProgramInfo| info.name_as_str().unwrap_or_default().to_owned();
         programs.extend(attached.iter().map(|info| (interface.to_owned(), direction.to_owned(), name(info))));
     }
@@ -300,8 +344,13 @@ fn tcx_programs(interface: &str) -> Vec<(String, String, String)> {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // netdp mounts its bpffs there; a test that ends without `netdp down` leaves it, and that is its right.
-        let _ = umount2(&self.run_dir().join("bpf"), MntFlags::MNT_DETACH);
+        // Switched off: what containers still send when the programs have gone with their bpffs goes nowhere.
+        let _ = self.ns.sh("ip link set group default down");
+        // netdp mounts its bpffs there, and a namespace; a test that ends without `netdp down` leaves them, and that is its
+        // right.
+        for mount in ["bpf", "fragments"] {
+            let _ = umount2(&self.run_dir().join(mount), MntFlags::MNT_DETACH);
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! The harness itself: what it must notice, and what it must leave behind, which is nothing.
 
+use std::net::Ipv6Addr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tests::capture::RawSocket;
 use tests::packet::{Packet, arp_request};
-use tests::process::{Service, run_within};
+use tests::process::{Service, patient, run_within};
 use tests::topology::{Bed, OUTSIDE, UPLINK};
 
 /// Runs a job that must panic, and gives what it said.
@@ -41,6 +42,32 @@ fn private_source_on_an_uplink_fails_the_test() {
 }
 
 #[test]
+fn private_ipv6_source_on_an_uplink_is_seen() {
+    for (source, breach) in [
+        ("fd00::2", true),
+        ("fc00::2", true),
+        ("::1", true),
+        ("::", false),
+        ("fe80::2", false),
+        ("2001:db8::1", false),
+    ] {
+        let source: Ipv6Addr = source.parse().unwrap();
+        let bed = Bed::new();
+        let host = bed.host("h1");
+        // A datagram header without data, whose checksum nobody judges here.
+        let mut frame = [&[2; 12][..], &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]].concat();
+        frame.extend([source.octets(), bed.outside.address6.octets()].concat());
+        frame.extend([0, 1, 0, 9, 0, 8, 0, 0]);
+        RawSocket::open(&host.ns, UPLINK, &[]).send(&frame);
+        assert_eq!(bed.breaches().len(), usize::from(breach), "{source}");
+        drop(host);
+        if breach {
+            assert!(panic_of(|| drop(bed)).contains("left an uplink"));
+        }
+    }
+}
+
+#[test]
 fn bed_is_gone_after_a_panic() {
     let mut left = None;
     let said = panic_of(|| {
@@ -67,7 +94,7 @@ fn command_that_never_ends_is_killed_with_its_children() {
     let line = "sleep 600 & echo $!; wait";
     let ran = run_within(bed.outside.ns.command("sh").args(["-c", line]), Duration::from_millis(300));
     assert_eq!(ran.code, None);
-    assert!(begin.elapsed() < Duration::from_secs(5));
+    assert!(begin.elapsed() < patient(Duration::from_secs(5)));
     let child = ran.stdout.trim();
     let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
     assert!(state.is_empty() || state.contains(") Z"), "{state}");

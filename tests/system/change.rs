@@ -84,11 +84,16 @@ fn second_uplink(bed: &Bed, host: &Host) -> Neighbour {
     host.ns
         .sh(&format!(
             "ip link add up1 type veth peer name eth0 netns {peer} && \
-             ip address add 198.51.100.10/24 dev up1 && ip link set up1 up",
+             ip address add 198.51.100.10/24 dev up1 && ip address add 2001:db8:51::10/64 dev up1 nodad && \
+             ip link set up1 up",
         ))
         .done();
-    ns.sh("ip address add 198.51.100.1/24 dev eth0 && ip link set eth0 up").done();
-    Neighbour { ns, address: Ipv4Addr::new(198, 51, 100, 1) }
+    let address6 = "2001:db8:51::1".parse().unwrap();
+    ns.sh(&format!(
+        "ip address add 198.51.100.1/24 dev eth0 && ip address add {address6}/64 dev eth0 nodad && ip link set eth0 up"
+    ))
+    .done();
+    Neighbour { ns, address: Ipv4Addr::new(198, 51, 100, 1), address6 }
 }
 
 #[test]

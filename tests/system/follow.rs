@@ -1,11 +1,16 @@
 //! A serving controller follows what changes on the host.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use serde_json::Value;
+use tests::capture::Capture;
 use tests::process::eventually;
 use tests::server::{Server, ask_tcp, ask_udp, assert_served};
 use tests::topology::{Bed, Host, UPLINK};
+
+use crate::isolation::dropped;
+use crate::modules::sent;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -40,7 +45,7 @@ fn new_address_of_the_uplink_becomes_the_masquerade_address() {
 fn uplink_that_comes_later_is_followed_and_one_that_goes_is_forgotten() {
     let bed = Bed::new();
     let host = bed.host("h1");
-    host.ns.sh("ip route del default").done();
+    host.ns.sh("ip route del default; ip -6 route del default").done();
     let controller = host.up();
     let c1 = bed.container(&host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
     let _servers = [Server::start(&c1.ns, 80), Server::start(&bed.outside.ns, 80)];
@@ -55,10 +60,35 @@ fn uplink_that_comes_later_is_followed_and_one_that_goes_is_forgotten() {
 }
 
 #[test]
+fn way_beside_the_uplink_that_comes_later_is_not_taken_by_the_uplink() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let controller = host.up();
+    let c1 = bed.container(&host, "c1", &[]);
+    let far = Ipv4Addr::new(10, 99, 0, 2);
+    let wire = Capture::start(&host.ns, UPLINK, &[]);
+    let left = || sent(&wire, None).iter().filter(|(_, to)| *to == far).count();
+    // Address first, as a tunnel is made: the route comes when the interface is up, and by itself changes nothing else.
+    host.ns.sh("ip link add far0 type veth peer name far1 && ip address add 10.99.0.1/24 dev far0").done();
+    host.ns.sh("ip link set far1 up && ip link set far0 up").done();
+    eventually("the controller has seen the route", LIMIT, || {
+        // Forwarding is off on netdp's bridges from here on, until the controller puts it right.
+        host.ns.set_sysctl("net/ipv4/ip_forward", "1");
+        host.ns.set_sysctl("net/ipv4/ip_forward", "0");
+        let before = dropped(&host, "no_uplink");
+        ask_udp(&c1.ns, 0, (far, 80)).is_err() && dropped(&host, "no_uplink") > before
+    });
+    let before = left();
+    assert!(ask_udp(&c1.ns, 0, (far, 80)).is_err());
+    assert_eq!(left(), before, "it left by the uplink");
+    controller.terminate(LIMIT).done();
+}
+
+#[test]
 fn named_uplink_is_used_without_a_default_route() {
     let bed = Bed::new();
     let host = bed.host("h1");
-    host.ns.sh("ip route del default").done();
+    host.ns.sh("ip route del default; ip -6 route del default").done();
     host.netdp(&["up", "--once", "--uplink", UPLINK]).done();
     let c1 = bed.container(&host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
     let _servers = [Server::start(&c1.ns, 80), Server::start(&bed.outside.ns, 80)];
@@ -88,7 +118,8 @@ fn ended_flows_are_swept_and_live_ones_stay() {
     let controller = host.up();
     let c1 = bed.container(&host, "c1", &[]);
     let _server = Server::start(&bed.outside.ns, 80);
-    // Answered and then reset: the state of such a flow ends after ten seconds.
+    // Answered and then reset: the state of such a flow ends after this time, which is four minutes unless set.
+    host.netdp(&["timers", "set", "--unsafe", "close=10"]).done();
     let stream = tests::server::connect(&c1.ns, (bed.outside.address, 80)).unwrap();
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();

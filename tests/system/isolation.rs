@@ -10,7 +10,7 @@ use tests::server::{Server, assert_refused, assert_served};
 use tests::topology::{Bed, Container, Host};
 
 /// Packets counted under a reason, by `netdp status`.
-fn dropped(host: &Host, reason: &str) -> u64 {
+pub(crate) fn dropped(host: &Host, reason: &str) -> u64 {
     let status = host.json(&["status"]);
     find_count(&status, reason).unwrap_or(0)
 }
@@ -29,7 +29,7 @@ fn find_count(value: &Value, reason: &str) -> Option<u64> {
     }
 }
 
-fn assert_counted(host: &Host, reason: &str, act: impl FnOnce()) {
+pub(crate) fn assert_counted(host: &Host, reason: &str, act: impl FnOnce()) {
     let before = dropped(host, reason);
     act();
     assert!(dropped(host, reason) > before, "{reason} was not counted: {}", host.json(&["status"]));
@@ -169,7 +169,7 @@ fn network_without_masquerade_sends_nothing_out() {
     assert_counted(&host, "masquerade_off", || assert_refused(&c1.ns, (bed.outside.address, 80)));
 }
 
-fn mac_of(ns: &Namespace, interface: &str) -> Mac {
+pub(crate) fn mac_of(ns: &Namespace, interface: &str) -> Mac {
     let shown: Value = ns.sh(&format!("ip -j link show dev {interface}")).json();
     let text = shown[0]["address"].as_str().unwrap();
     let bytes: Vec<u8> = text.split(':').map(|hex| u8::from_str_radix(hex, 16).unwrap()).collect();

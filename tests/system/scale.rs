@@ -37,7 +37,7 @@ fn attach(bed: &Bed, host: &Host, all: &mut Vec<Container>) -> Duration {
     let attached = host.json(&["attach", "--netns", path, "--name", ns.name()]);
     let took = begin.elapsed();
     let address = address_of(&ns, "eth0");
-    let new = Container { ns, address, attached };
+    let new = Container { ns, address, address6: None, attached };
     ask_udp(&new.ns, 0, (bed.outside.address, 80))
         .unwrap_or_else(|e| panic!("{} to outside: {e}", new.ns.name()));
     for other in all.first().into_iter().chain(all.last()) {

@@ -13,7 +13,7 @@ use tests::topology::{Bed, Container};
 /// Least share of the bare pair's speed that is accepted.
 const BAR: f64 = 0.9;
 
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 15;
 
 /// Two namespaces joined by a veth pair and nothing else.
 struct Bare {

@@ -1,9 +1,11 @@
 //! Every way that a packet can take, with netfilter watching that none takes it through the host's stack.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde_json::Value;
 use tests::namespace::Namespace;
+use tests::process::{Service, eventually, slowness};
 use tests::server::{Server, assert_served};
 use tests::topology::{Bed, Container, Host, UPLINK};
 
@@ -87,17 +89,25 @@ pub(crate) fn gateway(container: &Container) -> Ipv4Addr {
 }
 
 /// Runs iperf3 once to the server that listens there and gives its summary.
-pub(crate) fn iperf(from: &Namespace, to: Ipv4Addr, options: &str) -> Value {
+pub(crate) fn iperf(from: &Namespace, to: impl Display, options: &str) -> Value {
     let ran = from.sh(&format!("iperf3 -J -c {to} --connect-timeout 3000 {options}"));
     let report: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|e| panic!("{e}\n{ran}"));
     assert!(report["error"].is_null() && ran.code == Some(0), "{ran}");
     report["end"].clone()
 }
 
+/// Datagrams that found the buffers of their sockets full, in a namespace.
+fn overruns(ns: &Namespace) -> u64 {
+    let table = ns.out("cat /proc/net/snmp");
+    let rows: Vec<Vec<&str>> =
+        table.lines().filter(|line| line.starts_with("Udp:")).map(|line| line.split(' ').collect()).collect();
+    let column = rows[0].iter().position(|name| *name == "RcvbufErrors").unwrap();
+    rows[1][column].parse().unwrap()
+}
+
 fn assert_streams_both_ways(way: &Way) {
-    let iperf_server =
-        tests::process::Service::start(way.server.command("iperf3").args(["-s", "-p", "5201"]));
-    tests::process::eventually("iperf3 listens", std::time::Duration::from_secs(5), || {
+    let iperf_server = Service::start(way.server.command("iperf3").args(["-s", "-p", "5201"]));
+    eventually("iperf3 listens", std::time::Duration::from_secs(5), || {
         way.server.out("ss -Hltn sport = :5201").contains("5201")
     });
     for options in ["-n 8M", "-n 8M -R"] {
@@ -107,12 +117,20 @@ fn assert_streams_both_ways(way: &Way) {
         let (sent, received) = (bytes("sum_sent"), bytes("sum_received"));
         assert!(sent >= 8 << 20 && received > 0, "{} {options}: {sent} sent, {received} received", way.name);
     }
-    // Slow enough that a busy machine drops nothing at the receiver's socket: what is lost is lost on the way.
-    for options in ["-u -l 1400 -b 40M -n 1M", "-u -l 1400 -b 40M -n 1M -R"] {
-        let end = iperf(way.from, way.to, options);
-        let (lost, all) =
-            (end["sum"]["lost_packets"].as_u64().unwrap(), end["sum"]["packets"].as_u64().unwrap());
-        assert!(all > 500 && lost * 50 < all, "{} {options}: {lost} of {all} lost", way.name);
+    // One in so many may be lost in all; an emulated processor fetches only half in time.
+    let in_all = if slowness() > 1 { 2 } else { 50 };
+    for (direction, receiver) in [("", way.server), ("-R", way.from)] {
+        let before = overruns(receiver);
+        let end = iperf(way.from, way.to, &format!("-u -l 1400 -b 40M -n 1M {direction}"));
+        let number = |key: &str| end["sum"][key].as_u64().unwrap();
+        let (lost, all) = (number("lost_packets"), number("packets"));
+        // What a busy receiver does not fetch in time is lost at its socket, and not on the way.
+        let on_the_way = lost.saturating_sub(overruns(receiver) - before);
+        assert!(
+            all > 500 && lost * in_all < all && on_the_way * 50 < all,
+            "{} {direction}: {lost} of {all} lost, {on_the_way} of them on the way",
+            way.name
+        );
     }
     drop(iperf_server);
 }

@@ -1,11 +1,11 @@
 //! Kernels before 6.6: programs are attached by clsact, once, and leave nothing.
 
 use tests::namespace::Namespace;
+use tests::older_kernel::run_without_tcx;
 use tests::process::Ran;
 use tests::server::{Server, ask_stream, assert_served, connect};
 use tests::snapshot::Snapshot;
 use tests::topology::{Bed, Host};
-use tests::without_tcx::run_without_tcx;
 
 /// A qdisc and a filter of somebody else's, which looks at every packet and wants none of these.
 const FOREIGN: &str = "tc qdisc add dev up0 clsact && \
@@ -87,4 +87,21 @@ fn qdisc_and_filter_of_somebody_else_stay_with_tcx_too() {
     host.down();
     drop(c1);
     before.assert_still(&host);
+}
+
+#[test]
+fn interfaces_that_went_away_are_forgotten() {
+    let bed = Bed::new();
+    let (host, c1, c2) = (bed.host("h1"), bed.namespace("c1"), bed.namespace("c2"));
+    netdp(&host, &["up", "--once"]).done();
+    attach(&host, &c1);
+    let path = c2.path().to_str().unwrap();
+    netdp(&host, &["attach", "--netns", path, "--name", "c2"]).done();
+    // One end of a veth goes with its namespace, and the other end goes with it; the bridge goes by somebody's hand.
+    drop(c2);
+    host.ns.sh("ip link del netdp0").done();
+    netdp(&host, &["up", "--once"]).done();
+    assert_works(&bed, &host, &c1);
+    netdp(&host, &["detach", "c2"]).done();
+    assert_works(&bed, &host, &c1);
 }

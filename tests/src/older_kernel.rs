@@ -1,7 +1,7 @@
-//! Runs a command as on a kernel before 6.6, which has no TCX.
+//! Runs a command as on a kernel that lacks something.
 //!
-//! A seccomp filter hands every `bpf(BPF_LINK_CREATE)` of the command to a supervisor thread here, which looks at
-//! the attach type: TCX is refused with the error of a kernel that does not know it, all else goes on.
+//! A seccomp filter hands the `bpf(2)` calls in question to a supervisor thread here, which looks at what is asked for:
+//! what an older kernel lacks is refused with its error, and in its words where it has some; all else goes on.
 
 use std::fs::File;
 use std::io;
@@ -17,12 +17,36 @@ use libc::{seccomp_notif, seccomp_notif_resp, sock_filter};
 
 use crate::process::{Ran, run};
 
+/// What is lacking.
+#[derive(Debug, Clone, Copy)]
+pub enum Lack {
+    /// Links of the kind TCX, as before 6.6.
+    Tcx,
+    /// The helper of this number.
+    Helper(u32),
+    /// The patience to verify a program of more than a hundred instructions.
+    Patience,
+}
+
+/// `BPF_PROG_LOAD` of `linux/bpf.h`.
+const PROG_LOAD: u32 = 5;
 /// `BPF_LINK_CREATE` of `linux/bpf.h`.
 const LINK_CREATE: u32 = 28;
 /// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`.
 const TCX: [u32; 2] = [46, 47];
 /// Offset of `attach_type` in the attribute of `BPF_LINK_CREATE`.
 const ATTACH_TYPE: u64 = 8;
+/// Offsets in the attribute of `BPF_PROG_LOAD`.
+const INSN_CNT: u64 = 4;
+const INSNS: u64 = 8;
+const LOG_SIZE: u64 = 28;
+const LOG_BUF: u64 = 32;
+
+/// Opcode of the call of a helper, in an instruction whose source register is 0.
+const CALL: u8 = 0x85;
+
+/// The instructions that [`Lack::Patience`] has patience for.
+const PATIENCE: u32 = 100;
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER: u32 = 0;
@@ -30,13 +54,18 @@ const FIRST_ARGUMENT: u32 = 16;
 
 /// Runs the command to its end without TCX.
 pub fn run_without_tcx(command: &mut Command) -> Ran {
+    run_without(Lack::Tcx, command)
+}
+
+/// Runs the command to its end on a kernel with this lack.
+pub fn run_without(lack: Lack, command: &mut Command) -> Ran {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let socket = theirs.as_raw_fd();
-    let restrict = move || send_listener(socket, install_filter()?);
+    let restrict = move || send_listener(socket, install_filter(lack)?);
     // SAFETY: between fork and exec the closure makes system calls on stack memory only; the socket is open in
     // the child, because it is closed on exec and not before.
     unsafe { command.pre_exec(restrict) };
-    let supervisor = thread::spawn(move || supervise(&ours));
+    let supervisor = thread::spawn(move || supervise(lack, &ours));
     let ran = run(command);
     // The last copy of this end that could still carry a listener.
     drop(theirs);
@@ -48,7 +77,11 @@ fn join(supervisor: JoinHandle<io::Result<()>>) {
     supervisor.join().unwrap().unwrap_or_else(|e| panic!("the seccomp supervisor failed: {e}"));
 }
 
-fn filter() -> [sock_filter; 6] {
+fn filter(lack: Lack) -> [sock_filter; 6] {
+    let command = match lack {
+        Lack::Tcx => LINK_CREATE,
+        Lack::Helper(_) | Lack::Patience => PROG_LOAD,
+    };
     let step = |code, k| sock_filter { code, jt: 0, jf: 0, k };
     let unless = |k, jf| sock_filter { code: 0x15, jt: 0, jf, k };
     let bpf = u32::try_from(libc::SYS_bpf).unwrap_or(u32::MAX);
@@ -56,15 +89,15 @@ fn filter() -> [sock_filter; 6] {
         step(0x20, NUMBER),
         unless(bpf, 3),
         step(0x20, FIRST_ARGUMENT),
-        unless(LINK_CREATE, 1),
+        unless(command, 1),
         step(0x06, libc::SECCOMP_RET_USER_NOTIF),
         step(0x06, libc::SECCOMP_RET_ALLOW),
     ]
 }
 
 /// Puts the calling process under the filter and gives the descriptor that its notifications come by.
-fn install_filter() -> io::Result<i32> {
-    let steps = filter();
+fn install_filter(lack: Lack) -> io::Result<i32> {
+    let steps = filter(lack);
     let program = libc::sock_fprog { len: 6, filter: steps.as_ptr().cast_mut() };
     // SAFETY: the program and its steps outlive the call, and the kernel copies them.
     let listener = unsafe {
@@ -130,7 +163,7 @@ fn receive_listener(socket: &UnixStream) -> io::Result<OwnedFd> {
 }
 
 /// Answers every notification until the last process under the filter has ended.
-fn supervise(socket: &UnixStream) -> io::Result<()> {
+fn supervise(lack: Lack, socket: &UnixStream) -> io::Result<()> {
     let listener = receive_listener(socket)?;
     loop {
         let mut poll = libc::pollfd { fd: listener.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -141,11 +174,11 @@ fn supervise(socket: &UnixStream) -> io::Result<()> {
         if poll.revents & libc::POLLIN == 0 {
             return Ok(());
         }
-        answer(&listener)?;
+        answer(lack, &listener)?;
     }
 }
 
-fn answer(listener: &OwnedFd) -> io::Result<()> {
+fn answer(lack: Lack, listener: &OwnedFd) -> io::Result<()> {
     // SAFETY: both are made of integers; the kernel demands that they begin as zero.
     let (mut asked, mut response): (seccomp_notif, seccomp_notif_resp) = unsafe { (zeroed(), zeroed()) };
     // SAFETY: the request is for a seccomp_notif, which `asked` is.
@@ -156,8 +189,8 @@ fn answer(listener: &OwnedFd) -> io::Result<()> {
         return if error.raw_os_error() == Some(libc::ENOENT) { Ok(()) } else { Err(error) };
     }
     response.id = asked.id;
-    if TCX.contains(&attach_type(&asked)?) {
-        response.error = -libc::EINVAL;
+    if let Some(errno) = refused(lack, &Asker::of(&asked)?)? {
+        response.error = -errno;
     } else {
         response.flags = u32::try_from(libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE).map_err(io::Error::other)?;
     }
@@ -166,9 +199,60 @@ fn answer(listener: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn attach_type(asked: &seccomp_notif) -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    let memory = File::open(format!("/proc/{}/mem", asked.pid))?;
-    memory.read_exact_at(&mut bytes, asked.data.args[1] + ATTACH_TYPE)?;
-    Ok(u32::from_ne_bytes(bytes))
+/// The memory of the process that waits for an answer, from the attribute of its call on.
+struct Asker {
+    memory: File,
+    attribute: u64,
+}
+
+impl Asker {
+    fn of(asked: &seccomp_notif) -> io::Result<Self> {
+        let memory = File::options().read(true).write(true).open(format!("/proc/{}/mem", asked.pid))?;
+        Ok(Self { memory, attribute: asked.data.args[1] })
+    }
+
+    fn u32(&self, offset: u64) -> io::Result<u32> {
+        let mut bytes = [0; 4];
+        self.memory.read_exact_at(&mut bytes, self.attribute + offset)?;
+        Ok(u32::from_ne_bytes(bytes))
+    }
+
+    fn u64(&self, offset: u64) -> io::Result<u64> {
+        let mut bytes = [0; 8];
+        self.memory.read_exact_at(&mut bytes, self.attribute + offset)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// Whether the program that is to be loaded calls a helper.
+    fn calls(&self, helper: u32) -> io::Result<bool> {
+        let mut program = vec![0; usize::try_from(self.u32(INSN_CNT)?).unwrap() * 8];
+        self.memory.read_exact_at(&mut program, self.u64(INSNS)?)?;
+        let calls = |code: &[u8]| code[0] == CALL && code[1] >> 4 == 0 && code[4..8] == helper.to_ne_bytes();
+        Ok(program.chunks_exact(8).any(calls))
+    }
+
+    /// Writes the verifier's last words where the asker wants to read them, if it does.
+    fn log(&self, line: &str) -> io::Result<()> {
+        let room = usize::try_from(self.u32(LOG_SIZE)?).unwrap();
+        if line.len() < room {
+            self.memory.write_all_at(format!("{line}\0").as_bytes(), self.u64(LOG_BUF)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The errno of a kernel with this lack; `None` when it lacks nothing that is asked for.
+fn refused(lack: Lack, asker: &Asker) -> io::Result<Option<i32>> {
+    match lack {
+        Lack::Tcx => Ok(TCX.contains(&asker.u32(ATTACH_TYPE)?).then_some(libc::EINVAL)),
+        Lack::Helper(number) if asker.calls(number)? => {
+            asker.log(&format!("invalid func unknown#{number}\nprocessed 1 insns (limit 1000000)\n"))?;
+            Ok(Some(libc::EINVAL))
+        }
+        Lack::Patience if asker.u32(INSN_CNT)? > PATIENCE => {
+            asker.log("BPF program is too large. Processed 1000001 insn\nprocessed 1000001 insns\n")?;
+            Ok(Some(libc::E2BIG))
+        }
+        Lack::Helper(_) | Lack::Patience => Ok(None),
+    }
 }

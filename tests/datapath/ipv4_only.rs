@@ -1,0 +1,155 @@
+//! What IPv4 has and IPv6 has not: ARP, broadcast, options, a header of a length of its own.
+
+use std::net::Ipv4Addr;
+
+use netdp_common::timers::State;
+use netdp_common::{Reason, link_flags, names, proto};
+use tests::expect::Expect;
+use tests::packet::{Carries, Packet, SYN, arp_request};
+
+use crate::fixture::ipv4::{ROUTER, TIME_EXCEEDED};
+use crate::fixture::{C1, C2, GATEWAY, HOST, REMOTE, ROUTER_MAC, World, counted, kept, mac};
+
+const ANOTHER: [u8; 6] = [2, 0x42, 9, 9, 9, 9];
+
+#[test]
+fn own_arp_takes_the_slow_path_and_a_probe_too() {
+    let mut world = World::new();
+    for sender in [C1, Ipv4Addr::UNSPECIFIED] {
+        let frame = arp_request(mac(C1), sender, C2);
+        Expect::slow_path().of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+}
+
+#[test]
+fn arp_that_claims_another_address_or_mac_is_dropped() {
+    let mut world = World::new();
+    for claimed in [C2, GATEWAY, REMOTE] {
+        let frame = arp_request(mac(C1), claimed, C2);
+        Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+    let mut frame = arp_request(mac(C1), C1, C2);
+    frame[22..28].copy_from_slice(&ANOTHER);
+    Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+}
+
+#[test]
+fn group_addresses_and_unused_ones_take_the_slow_path() {
+    let mut world = World::new();
+    let broadcast = [0xff; 6];
+    for (dst, to) in [
+        (Ipv4Addr::BROADCAST, broadcast),
+        (Ipv4Addr::new(172, 17, 255, 255), broadcast),
+        (Ipv4Addr::new(224, 0, 0, 251), [1, 0, 0x5e, 0, 0, 0xfb]),
+        (Ipv4Addr::new(172, 17, 9, 9), world.bridge_mac()),
+    ] {
+        let packet = Packet::udp((C1, 4000), (dst, 5353)).link(mac(C1), to);
+        Expect::slow_path().of(&world.container_sends(&packet));
+    }
+}
+
+#[test]
+fn network_without_icc_has_no_broadcast_either() {
+    let mut world = World::with_flags(link_flags::NO_ICC);
+    for dst in [Ipv4Addr::BROADCAST, Ipv4Addr::new(172, 17, 255, 255), Ipv4Addr::new(224, 0, 0, 251)] {
+        let packet = Packet::udp((C1, 4000), (dst, 5353)).link(mac(C1), [0xff; 6]);
+        Expect::dropped(Reason::IccDisabled).of(&world.container_sends(&packet));
+    }
+}
+
+#[test]
+fn ipv6_and_other_ethertypes_are_dropped() {
+    let mut world = World::new().without_ipv6();
+    for (kind, reason) in [([0x86, 0xdd], Reason::Ipv6Disabled), ([0x88, 0xcc], Reason::UnknownL3)] {
+        // The kernel runs no program on a frame that is shorter than the header that its type promises.
+        let mut frame = Packet::udp((C1, 4000), (C2, 4001))
+            .link(mac(C1), mac(C2))
+            .with(|p| p.payload = vec![0; 40])
+            .build();
+        frame[12..14].copy_from_slice(&kind);
+        Expect::dropped(reason).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+}
+
+#[test]
+fn header_options_are_kept() {
+    let mut world = World::new();
+    let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)).with(|p| p.options = vec![1, 1, 1, 0]));
+    let sent = packet.clone().with(|p| (p.src, p.ttl) = (HOST, p.ttl - 1));
+    assert_eq!(world.container_sends(&packet).bytes, sent.build());
+}
+
+#[test]
+fn arp_of_another_mac_is_dropped() {
+    let mut world = World::new();
+    let frame = arp_request(ANOTHER, C1, C2);
+    Expect::dropped(Reason::SpoofedMac).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+}
+
+#[test]
+fn every_address_of_loopback_is_refused() {
+    let mut world = World::new();
+    let packet = world.as_c1(Packet::tcp((C1, 4000), (Ipv4Addr::new(127, 9, 9, 9), 22), SYN));
+    Expect::dropped(Reason::LoopbackFromContainer).of(&world.container_sends(&packet));
+}
+
+#[test]
+fn arp_passes_the_programs_of_the_host() {
+    let mut world = World::new();
+    let router = Ipv4Addr::new(203, 0, 113, 1);
+    for (program, interface, frame) in [
+        (names::FROM_UPLINK, "up0", arp_request(ROUTER_MAC, router, HOST)),
+        (names::TO_UPLINK, "up0", arp_request(ROUTER_MAC, HOST, router)),
+        (names::TO_BRIDGE, "br0", arp_request(mac(GATEWAY), GATEWAY, C1)),
+    ] {
+        Expect::untouched().of(&world.machine.run(program, interface, &frame));
+    }
+}
+
+#[test]
+fn ethertype_that_lies_about_the_version_is_left_alone() {
+    let mut world = World::new();
+    let mut ipv6 = Packet::ping(REMOTE, HOST, 1).with(|p| p.payload = vec![0; 40]).build();
+    ipv6[12..14].copy_from_slice(&[0x86, 0xdd]);
+    Expect::untouched().of(&world.machine.run(names::FROM_UPLINK, "up0", &ipv6));
+}
+
+#[test]
+fn header_that_is_shorter_than_itself_is_left_to_the_host() {
+    let mut world = World::new();
+    let short = world.to_c1(Packet::udp((REMOTE, 4000), (C1, 53))).with(|p| p.lies.header_words = Some(4));
+    let ingress = world.machine.ifindex("up0");
+    let outcome = world.machine.run_routed(names::TO_BRIDGE, ingress, "br0", &short.build());
+    Expect::untouched().of(&outcome);
+}
+
+#[test]
+fn error_that_quotes_such_a_header_is_not_translated() {
+    let mut world = World::new();
+    world.seed(world.masqueraded(proto::UDP, kept(4000, 53), State::UdpReplied));
+    let inside = Packet::udp((HOST, 4000), (REMOTE, 53));
+    let mut error = Packet::error(ROUTER, TIME_EXCEEDED, &inside.build(), 8);
+    error.payload[0] = 0x42;
+    let error = world.as_outside(error);
+    Expect::untouched().of(&world.outside_sends(&error));
+}
+
+#[test]
+fn timestamp_is_masqueraded_by_its_identifier() {
+    let mut world = World::new();
+    let timestamp = |src, dst, request| Packet::new(src, dst, Carries::Timestamp { request, id: 77 });
+    let packet = world.as_c1(timestamp(C1, REMOTE, true));
+    let [there, back] = world.masqueraded(proto::ICMP, kept(77, 0), State::Icmp);
+    Expect::redirected(Reason::Masqueraded)
+        .packet(packet.clone().with(|p| (p.src, p.ttl) = (HOST, 63)).build())
+        .flow(there.0, counted(there.1, &packet))
+        .flow(back.0, back.1)
+        .of(&world.container_sends(&packet));
+    let reply = world.as_outside(timestamp(REMOTE, HOST, false));
+    Expect::redirected(Reason::Reply)
+        .packet(world.to_c1(reply.clone()).with(|p| (p.dst, p.ttl) = (C1, 63)).build())
+        .flow(back.0, counted(back.1, &reply))
+        .of(&world.outside_sends(&reply));
+    let stray = world.as_c1(timestamp(C1, REMOTE, false).with(|p| p.set_sport(78)));
+    Expect::dropped(Reason::CtInvalid).of(&world.container_sends(&stray));
+}

@@ -1,0 +1,87 @@
+//! A SYN that nobody asked for, to a port that a container is seen by (RFC 5382, REQ-4): silence, and after it the host's
+//! answer.
+
+use std::net::TcpListener;
+
+use netdp_common::{Port, Reason, names, proto, timers::State};
+use tests::expect::Expect;
+use tests::packet::{ACK, FIN, RST, SYN};
+
+use super::stations::{ANOTHER_REMOTE, C1, HOST, LOCALHOST, Packet, REMOTE, UNSPECIFIED, World};
+use crate::fixture::{WEB, kept};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn unasked(world: &World, dport: u16, flags: u8) -> Packet {
+    world.as_outside(Packet::tcp((ANOTHER_REMOTE, 4444), (HOST, dport), flags))
+}
+
+#[test]
+fn unasked_syn_is_dropped_while_it_may_yet_be_asked_for_and_then_left_to_the_host() {
+    let mut world = World::new();
+    world.machine.put_held(Port::new(4000), 100);
+    let syn = unasked(&world, 4000, SYN);
+    for _ in 0..2 {
+        Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&syn));
+    }
+    world.machine.set_unasked(|at| Some(at - 5 * SECOND));
+    Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&syn));
+    world.machine.set_unasked(|at| Some(at - 2 * SECOND));
+    for _ in 0..2 {
+        Expect::untouched().of(&world.outside_sends(&syn));
+    }
+    world.machine.set_unasked(|at| Some(at - 200 * SECOND));
+    Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&syn));
+}
+
+#[test]
+fn port_is_held_from_the_first_packet_of_a_flow_on() {
+    let mut world = World::new();
+    let first = world.as_c1(Packet::tcp((C1, 4000), (REMOTE, 443), SYN));
+    assert_eq!(world.container_sends(&first).verdict, tests::program::REDIRECT);
+    let syn = unasked(&world, 4000, SYN);
+    Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&syn));
+    // And the flow itself is answered.
+    let answer = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 4000), SYN | ACK));
+    assert_eq!(world.outside_sends(&answer).verdict, tests::program::REDIRECT);
+}
+
+#[test]
+fn live_flow_goes_on_holding_its_port() {
+    let mut world = World::new();
+    let flows = world.masqueraded(proto::TCP, kept(4100, 443), State::TcpEstablished);
+    world.seed(
+        flows.map(|(key, flow)| (key, netdp_common::Flow { seen: tests::program::now_ticks() - 9, ..flow })),
+    );
+    Expect::untouched().of(&world.outside_sends(&unasked(&world, 4100, SYN)));
+    let more = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 4100), ACK));
+    assert_eq!(world.outside_sends(&more).verdict, tests::program::REDIRECT);
+    Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&unasked(&world, 4100, SYN)));
+}
+
+#[test]
+fn ports_of_nobody_and_of_the_host_and_other_segments_are_answered_at_once() {
+    let mut world = World::new();
+    Expect::untouched().of(&world.outside_sends(&unasked(&world, 4200, SYN)));
+    world.machine.put_held(Port::new(4201), 100);
+    for flags in [SYN | ACK, ACK, RST, FIN | ACK] {
+        Expect::untouched().of(&world.outside_sends(&unasked(&world, 4201, flags)));
+    }
+    let listener = world.machine.ns().enter(|| TcpListener::bind((UNSPECIFIED, 4201)).unwrap());
+    Expect::untouched().of(&world.outside_sends(&unasked(&world, 4201, SYN)));
+    drop(listener);
+    // A port that is published is the container's, whoever was seen by it before.
+    world.machine.put_held(Port::new(WEB.0), 100);
+    let outcome = world.outside_sends(&unasked(&world, WEB.0, SYN));
+    assert_eq!(outcome.verdict, tests::program::REDIRECT);
+}
+
+#[test]
+fn syn_without_a_whole_header_is_the_hosts() {
+    let mut world = World::new();
+    world.machine.put_held(Port::new(4202), 100);
+    let mut frame = unasked(&world, 4202, SYN).with(|p| p.src = LOCALHOST).build();
+    frame.truncate(frame.len() - 10);
+    let outcome = world.machine.run(names::FROM_UPLINK, "up0", &frame);
+    assert_eq!((outcome.verdict, &outcome.bytes), (tests::program::NEXT, &outcome.given));
+}

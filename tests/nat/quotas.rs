@@ -1,0 +1,214 @@
+//! What one container may have of flows and ports, and what it is told at the limit (RFC 6888 REQ-4, 5 and 11, RFC 5508
+//! REQ-8, S15).
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use netdp_common::Reason;
+use tests::namespace::Namespace;
+use tests::packet::{Packet, SYN, UDP};
+use tests::process::{measured, patient};
+use tests::server::{Server, assert_served};
+
+use crate::lan::{Lan, PUBLISHED, REMOTES};
+use crate::pressure::flood;
+use crate::tcp::assert_carries;
+use crate::wire::{REMOTE, Sender, Station};
+
+#[test]
+fn neighbour_begins_new_flows_although_a_container_has_opened_all_that_it_may() {
+    let lan = Lan::new();
+    let _servers = [Server::start(&lan.bed.outside.ns, 81), Server::start(&lan.c1.ns, 80)];
+    flood(&lan, &lan.c2, Packet::udp);
+    assert_served(&lan.c1.ns, (REMOTES[0], 81), "outside");
+    assert_served(&lan.bed.outside.ns, (lan.host.address, PUBLISHED), "c1");
+}
+
+#[test]
+fn neighbour_begins_new_flows_although_a_container_floods_with_syns() {
+    let lan = Lan::new();
+    let _servers = [Server::start(&lan.bed.outside.ns, 81), Server::start(&lan.c1.ns, 80)];
+    flood(&lan, &lan.c2, |from, to| Packet::tcp(from, to, SYN));
+    assert_served(&lan.c1.ns, (REMOTES[0], 81), "outside");
+    assert_served(&lan.bed.outside.ns, (lan.host.address, PUBLISHED), "c1");
+}
+
+#[test]
+fn flow_beyond_the_limit_is_answered_with_administratively_prohibited() {
+    let lan = Lan::new();
+    flood(&lan, &lan.c2, Packet::udp);
+    let (c2, outside) = (Station::container(&lan, &lan.c2), Station::outside(&lan));
+    let more = Packet::udp((lan.c2.address, 65_000), (REMOTE, 99)).with(|p| p.payload = b"one more".to_vec());
+    // Answers are limited by rate, and the flood had its share of them.
+    for _ in 0..20 {
+        c2.send(&more);
+        thread::sleep(Duration::from_millis(100));
+    }
+    let told = c2.awaits("the answer", |ip| ip.kind() == Some((3, 13)));
+    assert_eq!((told.dst, told.inner().sport(), told.inner().dst), (lan.c2.address, 65_000, REMOTE));
+    outside.refuses("it left all the same", |ip| ip.has(b"one more"));
+}
+
+#[test]
+fn ports_of_one_container_are_limited() {
+    let lan = Lan::new();
+    let (sender, ear) = (Sender::container(&lan, &lan.c1), Sender::outside(&lan));
+    let mut ports = BTreeSet::new();
+    for port in 1024..=65_535_u16 {
+        sender.send(&sender.frame(&Packet::udp((lan.c1.address, port), (REMOTE, 53))));
+        if port % 1024 == 0 {
+            let arrived =
+                std::iter::from_fn(|| ear.next()).filter(|ip| ip.protocol == UDP && ip.dst == REMOTE);
+            ports.extend(arrived.map(|ip| ip.sport()));
+        }
+    }
+    assert!(ports.len() <= 32_768, "{} ports for one container", ports.len());
+    // What is left serves the others.
+    let other = Sender::container(&lan, &lan.c2);
+    other.send(
+        &other.frame(
+            &Packet::udp((lan.c2.address, 5000), (REMOTE, 53)).with(|p| p.payload = b"other".to_vec()),
+        ),
+    );
+    assert!(std::iter::from_fn(|| ear.next()).any(|ip| ip.has(b"other")));
+}
+
+/// Connections that are there before the flood.
+const ESTABLISHED: u16 = 1000;
+/// Flows of the flood.
+const FLOOD: u32 = 1_000_000;
+
+/// Opens connections from a namespace to a server of the other end, and gives both ends.
+fn connections(from: &Namespace, to: (&Namespace, Ipv4Addr, u16)) -> Vec<(TcpStream, TcpStream)> {
+    let listener = to.0.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, to.2))).unwrap();
+    let port = if to.2 == 80 { PUBLISHED } else { to.2 };
+    let connect = |_| {
+        let near = from.enter(|| TcpStream::connect((to.1, port))).unwrap();
+        let far = listener.accept().unwrap().0;
+        for end in [&near, &far] {
+            end.set_read_timeout(Some(patient(Duration::from_secs(5)))).unwrap();
+        }
+        (near, far)
+    };
+    (0..ESTABLISHED).map(connect).collect()
+}
+
+/// How many connections per second can be made and answered, and how many were not, until told to end or for a time.
+fn rate(ns: &Namespace, to: SocketAddr, limit: Duration, end: &AtomicBool) -> (f64, u32) {
+    let (begin, mut made, mut failed) = (Instant::now(), 0_u32, 0_u32);
+    while begin.elapsed() < limit && !end.load(Ordering::Relaxed) {
+        let answered = ns.enter(|| {
+            let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))?;
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            stream.read(&mut [0; 16])
+        });
+        match answered {
+            Ok(read) if read > 0 => made += 1,
+            _ => failed += 1,
+        }
+    }
+    (f64::from(made) / begin.elapsed().as_secs_f64(), failed)
+}
+
+/// Answers each connection with a byte, and ends when the test does.
+fn greet(ns: &Namespace, port: u16) {
+    let listener = ns.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
+    ns.spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.and_then(|mut stream| stream.write_all(b"x"));
+        }
+    });
+}
+
+/// What the datapath dropped for this reason.
+fn dropped(lan: &Lan, reason: Reason) -> u64 {
+    let drops = lan.host.json(&["drops"]);
+    let row = drops.as_array().unwrap().iter().find(|row| row["reason"] == reason.name()).cloned();
+    row.map_or(0, |row| row["packets"].as_u64().unwrap())
+}
+
+#[test]
+fn neighbour_keeps_a_thousand_connections_and_its_pace_while_a_container_opens_a_million_flows() {
+    let lan = Lan::new();
+    let _servers = [Server::start(&lan.bed.outside.ns, 81), Server::start(&lan.host.ns, 82)];
+    let established = connections(&lan.c1.ns, (&lan.bed.outside.ns, REMOTES[0], 7000));
+    greet(&lan.bed.outside.ns, 7001);
+    let (to, end) = (SocketAddr::from((REMOTES[0], 7001)), AtomicBool::new(false));
+    let quiet = rate(&lan.c1.ns, to, Duration::from_secs(3), &end);
+    let sender = Sender::container(&lan, &lan.c2);
+    let frames = |n: u32| {
+        let port = u16::try_from(1024 + n % 64_000).unwrap();
+        // The first ones are answered, and fill what the container may have; then others, and then SYNs.
+        match n {
+            0..64_000 => Packet::udp((lan.c2.address, port), (REMOTES[0], 81)),
+            64_000..600_000 => {
+                Packet::udp((lan.c2.address, port), (Ipv4Addr::from(u32::from(REMOTE) + n / 64_000), 9))
+            }
+            _ => {
+                Packet::tcp((lan.c2.address, port), (Ipv4Addr::from(u32::from(REMOTE) + n / 64_000), 9), SYN)
+            }
+        }
+    };
+    let begin = Instant::now();
+    let (took, flooded) = thread::scope(|scope| {
+        let prober = scope.spawn(|| rate(&lan.c1.ns, to, Duration::from_mins(2), &end));
+        for n in 0..FLOOD {
+            sender.send(&sender.frame(&frames(n)));
+        }
+        let took = begin.elapsed();
+        end.store(true, Ordering::Relaxed);
+        (took, prober.join().unwrap())
+    });
+    measured(&format!(
+        "{FLOOD} flows of a neighbour in {took:?}: {:.0} new connections per second before, {:.0} meanwhile, {} failed; refused {}",
+        quiet.0,
+        flooded.0,
+        quiet.1 + flooded.1,
+        dropped(&lan, Reason::Quota)
+    ));
+    assert_eq!((quiet.1, flooded.1), (0, 0), "new connections failed");
+    assert!(dropped(&lan, Reason::Quota) > 0);
+    for (near, far) in &established {
+        assert_carries(near, far, b"there");
+        assert_carries(far, near, b"and back");
+    }
+    assert_served(&lan.bed.outside.ns, (lan.host.address, 82), "h1");
+}
+
+#[test]
+fn syn_flood_to_a_published_port_leaves_its_connections_and_lets_new_ones_in() {
+    let lan = Lan::new();
+    let established = connections(&lan.bed.outside.ns, (&lan.c1.ns, lan.host.address, 80));
+    greet(&lan.c1.ns, 80);
+    let (to, end) = (SocketAddr::from((lan.host.address, PUBLISHED)), AtomicBool::new(false));
+    let quiet = rate(&lan.bed.outside.ns, to, Duration::from_secs(3), &end);
+    let sender = Sender::outside(&lan);
+    let begin = Instant::now();
+    let (took, flooded) = thread::scope(|scope| {
+        let prober = scope.spawn(|| rate(&lan.bed.outside.ns, to, Duration::from_mins(2), &end));
+        for n in 0..FLOOD / 4 {
+            let from =
+                (Ipv4Addr::from(u32::from(REMOTE) + n / 50_000), u16::try_from(1024 + n % 50_000).unwrap());
+            sender.send(&sender.frame(&Packet::tcp(from, (lan.host.address, PUBLISHED), SYN)));
+        }
+        let took = begin.elapsed();
+        end.store(true, Ordering::Relaxed);
+        (took, prober.join().unwrap())
+    });
+    measured(&format!(
+        "{} SYNs to a published port in {took:?}: {:.0} new connections per second before, {:.0} meanwhile, {} failed",
+        FLOOD / 4,
+        quiet.0,
+        flooded.0,
+        flooded.1
+    ));
+    for (near, far) in &established {
+        assert_carries(near, far, b"there");
+        assert_carries(far, near, b"and back");
+    }
+    assert!(flooded.0 > 0.0, "nobody came in");
+}
