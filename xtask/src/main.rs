@@ -6,6 +6,7 @@
 mod build;
 mod command;
 mod demo;
+mod fuzz;
 mod lacking;
 mod length;
 mod linker;
@@ -13,11 +14,13 @@ mod lint;
 mod manifest;
 mod object;
 mod packages;
+mod requirements;
 mod setup;
 mod stage;
 mod test;
 mod throughput;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -46,6 +49,10 @@ enum Routine {
     Test(test::Args),
     /// Show the main job in throw-away namespaces: two containers, a neighbour outside, real traffic
     Demo(demo::Args),
+    /// Look for inputs that the parser and the ICMP code of the programs do something wrong with
+    Fuzz(fuzz::Args),
+    /// Boot other kernels in VMs and run the tests in them
+    Vm(vm::Args),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +72,8 @@ fn dispatch(routine: &Routine) -> Result<ExitCode> {
         Routine::Lint => lint::run()?,
         Routine::Test(args) => return test::run(args),
         Routine::Demo(args) => demo::run(args)?,
+        Routine::Fuzz(args) => fuzz::run(args)?,
+        Routine::Vm(args) => return vm::run(args),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -29,6 +29,17 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> 
     place(workspace, &stripped)
 }
 
+/// Builds one of the crate's examples, which are objects that are broken on purpose, and says where it is.
+pub(crate) fn build_example(workspace: &Workspace, toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
+    let mut cargo = cargo(workspace, toolchain, "build");
+    cargo.args(["--example", name, "--release", "--target-dir"]).arg(target_dir(workspace));
+    command::run(&mut cargo)?;
+    let built = target_dir(workspace).join(TARGET).join("release/examples").join(name);
+    let stripped = built.with_extension("stripped");
+    strip(&built, &stripped)?;
+    Ok(stripped)
+}
+
 /// Cargo with a subcommand and all that belongs to the BPF target.
 pub(crate) fn cargo(workspace: &Workspace, toolchain: &Toolchain, subcommand: &str) -> Command {
     let mut cargo = toolchain.cargo();
@@ -75,7 +86,7 @@ fn cargo_home() -> PathBuf {
 /// A panic in a program is an endless loop, which the verifier refuses at load time with a message that does
 /// not tell where it came from: better to find it here.
 fn check_no_panic(object: &Path) -> Result<()> {
-    let symbols = command::output(llvm("nm").arg("--demangle").arg(object))?;
+    let symbols = command::output(linker::llvm_tool("nm")?.arg("--demangle").arg(object))?;
     let panics: Vec<&str> = symbols.lines().filter(|line| line.contains("panicking")).collect();
     if !panics.is_empty() {
         bail!(
@@ -89,12 +100,12 @@ fn check_no_panic(object: &Path) -> Result<()> {
 
 /// DWARF is five sixths of the object and the kernel has no use for it; BTF and its line info stay.
 fn strip(from: &Path, to: &Path) -> Result<()> {
-    command::output(llvm("strip").arg("--strip-debug").arg("-o").arg(to).arg(from))?;
+    command::output(linker::llvm_tool("strip")?.arg("--strip-debug").arg("-o").arg(to).arg(from))?;
     Ok(())
 }
 
 fn check_sections(object: &Path) -> Result<()> {
-    let sections = command::output(llvm("readelf").args(["--sections", "--wide"]).arg(object))?;
+    let sections = command::output(linker::llvm_tool("readelf")?.args(["--sections", "--wide"]).arg(object))?;
     for wanted in [".BTF", ".BTF.ext"] {
         if !sections.split_whitespace().any(|word| word == wanted) {
             bail!("the object has no section {wanted}: was it linked with --btf and debuginfo=2?");
@@ -117,8 +128,4 @@ fn place(workspace: &Workspace, stripped: &Path) -> Result<()> {
     fs::rename(&new, &object).with_context(|| format!("cannot place {short}"))?;
     println!("build: {short} ({} bytes)", bytes.len());
     Ok(())
-}
-
-fn llvm(tool: &str) -> Command {
-    Command::new(format!("{}/bin/llvm-{tool}", linker::llvm_prefix()))
 }

@@ -15,6 +15,8 @@ pub(crate) const BUILD: &[&str] =
     &["gcc", "libpolly-22-dev", "libzstd-dev", "llvm-22", "llvm-22-dev", "zlib1g-dev"];
 /// The second way to build for the BPF target.
 pub(crate) const BPF_TOOLCHAIN: &[&str] = &["cargo-web", "rust-web-src", "rustc-web"];
+/// libFuzzer is C++, and comes as source with its crate.
+pub(crate) const FUZZ: &[&str] = &["g++"];
 /// The independent peers that the tests and the demo hold netdp against.
 pub(crate) const PEERS: &[&str] = &[
     "bpftool",
@@ -28,6 +30,20 @@ pub(crate) const PEERS: &[&str] = &[
     "nginx-light",
     "python3-scapy",
     "tcpdump",
+];
+
+/// What boots other kernels with the tests inside, takes Debian's kernel packages apart, and what only tests in there
+/// call.
+pub(crate) const VM: &[&str] = &[
+    "kmod",
+    "mawk",
+    "mount",
+    "procps",
+    "qemu-system-x86",
+    "util-linux",
+    "wireguard-tools",
+    "xz-utils",
+    "zstd",
 ];
 
 const APT: &str = "/usr/bin/apt-get";
@@ -62,8 +78,8 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     }
     println!("setup: installing {}", packages.join(" "));
     let _quiet = NoServices::begin()?;
-    command::run(apt().arg("update"))?;
-    command::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))?;
+    let install = || command::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages));
+    update().and_then(|()| install()).map_err(|error| not_installed(packages, &error))?;
     if packages.contains(&"nginx-light") {
         // The tests start their own nginx in their own namespaces; the next boot must not start one either.
         command::run(Command::new("update-rc.d").args(["nginx", "disable"]))?;
@@ -71,10 +87,26 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Gets the lists of packages anew, which only root may do.
+pub(crate) fn update() -> Result<()> {
+    command::run(apt().arg("update"))
+}
+
 fn apt() -> Command {
     let mut apt = Command::new("apt-get");
     apt.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
     apt
+}
+
+fn not_installed(packages: &[&str], error: &anyhow::Error) -> anyhow::Error {
+    Lacking(format!(
+        "these packages are missing and apt could not install them: {list}\n\
+         {error:#}\n\
+         Where there is a network, run: \
+         apt-get update && apt-get install -y --no-install-recommends {list}",
+        list = packages.join(" ")
+    ))
+    .into()
 }
 
 fn lacking_apt(packages: &[&str]) -> anyhow::Error {
@@ -130,4 +162,18 @@ pub(crate) fn restore_policy() -> Result<()> {
         fs::rename(POLICY_ASIDE, POLICY).with_context(|| format!("cannot put {POLICY} back"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_could_not_install_is_named_with_what_it_said() {
+        let error = not_installed(&["qemu-system-x86", "zstd"], &anyhow::anyhow!("exit status: 100"));
+        assert!(error.is::<Lacking>());
+        let text = error.to_string();
+        assert!(text.contains("apt could not install them: qemu-system-x86 zstd\n"), "{text}");
+        assert!(text.contains("exit status: 100"), "{text}");
+    }
 }

@@ -12,7 +12,10 @@ use crate::{command, linker, packages};
 /// Installs what is missing, and says so in one line when nothing is.
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::find()?;
-    let (toolchain, installed) = install_missing(&workspace, &[packages::BUILD, packages::PEERS].concat())?;
+    let (toolchain, installed) = install_missing(
+        &workspace,
+        &[packages::BUILD, packages::PEERS, packages::VM, packages::FUZZ].concat(),
+    )?;
     let verdict = if installed { "done" } else { "all is there" };
     println!("setup: {verdict}; the BPF target is built by {toolchain}");
     Ok(())
@@ -21,6 +24,13 @@ pub(crate) fn run() -> Result<()> {
 /// What building alone needs: quiet when it is all there.
 pub(crate) fn for_building(workspace: &Workspace) -> Result<Toolchain> {
     Ok(install_missing(workspace, packages::BUILD)?.0)
+}
+
+/// What the fuzzer is linked with.
+pub(crate) fn for_fuzzing() -> Result<()> {
+    packages::restore_policy().context("a former setup was cut off")?;
+    let missing = packages::missing(packages::FUZZ)?;
+    if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
 }
 
 /// The toolchain for the BPF target, and whether anything had to be installed.
