@@ -141,7 +141,7 @@ fn query_makes_room_after_ten_ticks_and_other_udp_does_not() {
     for (remote, kept_by_other) in [(53, false), (54, true)] {
         let mut world = World::new();
         let [there, back] = world.masqueraded(proto::UDP, kept(40_000, remote), State::UdpReplied);
-        let seen = now_ticks() - QUERY_SILENCE - 2;
+        let seen = now_ticks().wrapping_sub(QUERY_SILENCE + 2);
         let of_c2 = key((C2, 40_000), (REMOTE, remote), proto::UDP, Zone::CONTAINER);
         world.seed([
             (of_c2, Flow { seen, ..there.1 }),

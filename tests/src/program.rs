@@ -246,12 +246,12 @@ impl Machine {
         held.set(port.get().into(), until, 0).unwrap();
     }
 
-    /// Writes, or forgets, when each SYN came that nobody asked for.
-    pub fn set_unasked(&mut self, change: impl Fn(u64) -> Option<u64>) {
+    /// Writes when each SYN came that nobody asked for, in nanoseconds, or forgets it.
+    pub fn set_unasked(&mut self, came: impl Fn(&FlowKey) -> Option<u64>) {
         let rows: BTreeMap<FlowKey, u64> = self.rows(names::UNASKED);
         let mut map = self.hash::<FlowKey, u64>(names::UNASKED);
-        for (key, at) in rows {
-            match change(at) {
+        for key in rows.into_keys() {
+            match came(&key) {
                 Some(at) => map.insert(key, at, 0).unwrap(),
                 None => map.remove(&key).unwrap(),
             }
@@ -619,7 +619,8 @@ pub fn now_ticks() -> u32 {
     timers::ticks(monotonic_ns())
 }
 
-fn monotonic_ns() -> u64 {
+/// The same in nanoseconds, by the coarse clock that the programs read.
+pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap();
     u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap()
 }
