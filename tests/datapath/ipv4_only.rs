@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use netdp_common::timers::State;
 use netdp_common::{Reason, link_flags, names, proto};
 use tests::expect::Expect;
-use tests::packet::{Carries, Packet, SYN, arp_request};
+use tests::packet::{Carries, Packet, SYN, arp_request, difference};
+use tests::program::NEXT;
 
 use crate::fixture::ipv4::{ROUTER, TIME_EXCEEDED};
 use crate::fixture::{C1, C2, GATEWAY, HOST, REMOTE, ROUTER_MAC, World, counted, kept, mac};
@@ -152,4 +153,27 @@ fn timestamp_is_masqueraded_by_its_identifier() {
         .of(&world.outside_sends(&reply));
     let stray = world.as_c1(timestamp(C1, REMOTE, false).with(|p| p.set_sport(78)));
     Expect::dropped(Reason::CtInvalid).of(&world.container_sends(&stray));
+}
+
+/// Fragments that the stack has cut, and those of a neighbour.
+#[test]
+fn protocol_whose_number_ipv6_has_for_a_header_is_one_like_any_other() {
+    for protocol in [0, 43, 44, 60] {
+        let mut world = World::new();
+        world.seed(world.masqueraded(protocol, kept(0, 0), State::GenericReplied));
+        let part = |to, offset| {
+            Packet::new(C1, to, Carries::Other(protocol)).with(|p| {
+                (p.fragment_offset, p.more_fragments) = (offset, offset == 0);
+                (p.dont_fragment, p.payload) = (false, vec![7; 16]);
+            })
+        };
+        for offset in [0, 2] {
+            let leaving = part(REMOTE, offset).link(mac(GATEWAY), ROUTER_MAC);
+            let outcome = world.uplink_sends(&leaving);
+            let difference = difference(&leaving.with(|p| p.src = HOST).build(), &outcome.bytes);
+            assert_eq!((outcome.verdict, difference), (NEXT, None), "protocol {protocol}");
+            let local = part(C2, offset).link(mac(C1), mac(C2));
+            Expect::redirected(Reason::Local).of(&world.container_sends(&local));
+        }
+    }
 }

@@ -270,7 +270,10 @@ fn ruleset(plan: &Plan) -> String {
              ct state new ct status dnat accept;
            }}
          }}
-         table netdev guard {{ {} }}",
+         table netdev guard {{
+           chain uplink {{ type filter hook ingress device {UPLINK} priority 0; ip saddr {gateway}/16 drop; }}
+           {}
+         }}",
         ports(6),
         ports(17),
         guards.collect::<String>(),

@@ -11,8 +11,10 @@ use crate::canonical::{Naming, canonical, is_answer, source};
 use crate::flow::Way;
 use crate::frame::{self, IP, header_length};
 use crate::traffic::{Step, Traffic};
+use crate::whole::whole;
 
 const IGMP: u8 = 2;
+const DHCP_CLIENT: u16 = 68;
 
 /// One frame that came out.
 #[derive(Debug, Clone)]
@@ -57,6 +59,13 @@ impl Outcome {
     /// The first frame that was passed on.
     pub(crate) fn forwarded(&self) -> Option<(End, Vec<u8>)> {
         self.0.iter().find(|output| !output.answered).map(|output| (output.end, output.raw.clone()))
+    }
+
+    /// The receiver and the datagram, when all that came out are its fragments.
+    fn datagram(&self) -> Option<(End, Vec<u8>)> {
+        let end = self.0.first().filter(|first| !first.answered)?.end;
+        let whole = whole(self.0.iter().map(|output| output.canonical.as_slice()))?;
+        self.0.iter().all(|output| output.end == end).then_some((end, whole))
     }
 
     /// In words, without numbers that differ from packet to packet.
@@ -158,6 +167,14 @@ pub(crate) struct Difference {
     pub(crate) doubtful: bool,
     /// Whether it is an error about a segment that was acknowledged before.
     pub(crate) acknowledged: bool,
+    /// Whether no packet of the flow was let through by both beds before.
+    pub(crate) is_first: bool,
+    /// Whether the beds have chosen different ports for the flow.
+    pub(crate) has_two_ports: bool,
+    /// Whether both beds have passed on the same datagram, in different fragments.
+    pub(crate) is_same_whole: bool,
+    /// Whether it is for the port of a client of DHCP.
+    pub(crate) is_dhcp: bool,
     /// Whether what went in is more than the uplink takes at once, or the path, as an ICMP error may have told the host.
     pub(crate) too_big: bool,
     /// What is wrong with the checksums that went in.
@@ -181,9 +198,15 @@ impl Difference {
         let refused =
             flow.is_some_and(|flow| flow.history.iter().any(|line| line.contains("tcp rst to a syn:")));
         let doubtful = flow.is_some_and(|flow| flow.history.iter().any(|line| is_doubtful(line)));
-        let error = &step.inputs[0].frames[Who::Netdp as usize];
+        let sent = &step.inputs[0].frames[Who::Netdp as usize];
         let acknowledged = step.label.starts_with("icmp error ")
-            && flow.is_some_and(|flow| flow.is_acknowledged(step.from, error));
+            && flow.is_some_and(|flow| flow.is_acknowledged(step.from, sent));
+        let is_first = flow.is_some_and(|flow| !flow.is_open());
+        let seen = flow.map(|flow| flow.seen.map(|tuple| tuple.map(|tuple| tuple.src.1)));
+        let has_two_ports = seen.is_some_and(|[nftables, netdp]| nftables != netdp);
+        let is_dhcp =
+            frame::tuple(sent).is_some_and(|tuple| (tuple.proto, tuple.dst.1) == (UDP, DHCP_CLIENT));
+        let is_same_whole = nftables.datagram().is_some_and(|datagram| Some(datagram) == netdp.datagram());
         let too_big = step.inputs.iter().any(|input| input.frames[0].len() > IP + SMALLEST_PATH);
         let wrong_sum = step.inputs.iter().find_map(|input| wrong_sum(&input.frames[0]));
         let end = step.inputs[0].end;
@@ -194,6 +217,10 @@ impl Difference {
             refused,
             doubtful,
             acknowledged,
+            is_first,
+            has_two_ports,
+            is_same_whole,
+            is_dhcp,
             too_big,
             wrong_sum,
             nftables: left,

@@ -163,12 +163,9 @@ fn flood_of_fragments_of_a_container_leaves_those_of_its_neighbour_alone() {
     assert!(drops.contains("fragment_limit"), "{drops}");
 }
 
-#[test]
-fn packet_that_may_be_fragmented_leaves_a_narrow_uplink_in_fragments_in_order() {
-    let lan = Lan::new();
-    lan.host.ns.sh(&format!("ip link set {UPLINK} mtu 1300")).done();
-    lan.bed.outside.ns.sh("ip link set h1 mtu 1300").done();
-    let (c1, outside) = (Station::container(&lan, &lan.c1), Station::outside(&lan));
+/// A packet of 1428 bytes that may be cut leaves by so many fragments, in order and each within the MTU, and arrives.
+fn assert_cut(lan: &Lan, mtu: u16, count: usize) {
+    let (c1, outside) = (Station::container(lan, &lan.c1), Station::outside(lan));
     let remote = lan.remote(REMOTES[0], 53);
     let text = &long_text(8)[..1400];
     let packet = Packet::udp((lan.c1.address, 5000), (REMOTES[0], 53));
@@ -176,6 +173,24 @@ fn packet_that_may_be_fragmented_leaves_a_narrow_uplink_in_fragments_in_order() 
     let (heard, from) = remote.hears();
     assert!(heard == text && from.ip() == lan.host.address);
     let fragments: Vec<_> = outside.arrived().into_iter().filter(|ip| ip.protocol == UDP).collect();
-    let offsets: Vec<_> = fragments.iter().map(|ip| ip.fragment).collect();
-    assert!(offsets.len() == 2 && offsets[0] == (true, 0) && !offsets[1].0, "{offsets:?}");
+    let parts: Vec<_> = fragments.iter().map(|ip| ip.fragment).collect();
+    assert_eq!(parts.len(), count, "{parts:?}");
+    assert!(parts.is_sorted_by_key(|(_, offset)| *offset) && parts[0] == (true, 0), "{parts:?}");
+    assert!(fragments.iter().all(|ip| 20 + ip.body.len() <= usize::from(mtu)), "{parts:?}");
+}
+
+#[test]
+fn packet_that_may_be_fragmented_leaves_a_narrow_uplink_in_fragments_in_order() {
+    let lan = Lan::new();
+    lan.host.ns.sh(&format!("ip link set {UPLINK} mtu 1300")).done();
+    lan.bed.outside.ns.sh("ip link set h1 mtu 1300").done();
+    assert_cut(&lan, 1300, 2);
+}
+
+/// As after an ICMP error that asked for less than the host believes anybody (`net.ipv4.route.min_pmtu`, 552).
+#[test]
+fn packet_that_may_be_fragmented_is_cut_for_a_path_that_is_narrower_than_its_links() {
+    let lan = Lan::new();
+    lan.host.ns.sh(&format!("ip route add {} dev {UPLINK} mtu lock 552", REMOTES[0])).done();
+    assert_cut(&lan, 552, 3);
 }

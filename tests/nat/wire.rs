@@ -62,7 +62,7 @@ impl Station {
         Self::new((ns, "eth0"), parse_mac(entry[0]["lladdr"].as_str().unwrap()))
     }
 
-    fn new((ns, interface): (&Namespace, &str), next: Mac) -> Self {
+    pub(crate) fn new((ns, interface): (&Namespace, &str), next: Mac) -> Self {
         let socket = RawSocket::open(ns, interface, &[]);
         let seen = Capture::start(ns, interface, &[]);
         Self { socket, seen, mac: mac_of(ns, interface), next }
@@ -216,7 +216,7 @@ impl Sender {
         Self::new((&lan.bed.outside.ns, "h1"), mac_of(&lan.host.ns, UPLINK))
     }
 
-    fn new((ns, interface): (&Namespace, &str), next: Mac) -> Self {
+    pub(crate) fn new((ns, interface): (&Namespace, &str), next: Mac) -> Self {
         Self { socket: RawSocket::open(ns, interface, &[]), mac: mac_of(ns, interface), next }
     }
 

@@ -37,6 +37,7 @@ pub mod older_kernel;
 pub mod packet;
 mod pool;
 pub mod process;
+pub mod processor;
 pub mod program;
 pub mod server;
 pub mod snapshot;

@@ -172,11 +172,21 @@ impl Bed {
         ns.sh(&format!(
             "ip address add {address}/24 dev {interface} && ip address add {address6}/64 dev {interface} nodad && \
              ip link set {interface} up && \
-             ip route add default via {OUTSIDE} && ip -6 route add default via {OUTSIDE6}",
+             ip route add default via {OUTSIDE} && ip -6 route add default via {OUTSIDE6} && {}",
+            has_carrier(interface)
         ))
         .done();
         (ns, address, address6)
     }
+}
+
+/// Waits in a shell until the kernel has told an interface that the other end is there: from then on it has an address of its
+/// link, and a snapshot does not depend on when it is taken.
+fn has_carrier(interface: &str) -> String {
+    let address = format!("ip -6 address show dev {interface} scope link");
+    format!(
+        "for _ in $(seq 1000); do {address} | grep -q inet6 && break || sleep 0.01; done && {address} | grep -q inet6"
+    )
 }
 
 impl Drop for Bed {

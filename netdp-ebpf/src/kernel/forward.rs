@@ -142,8 +142,9 @@ pub(super) fn route(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr, as
     }
     let is_cut = code == FIB_FRAG_NEEDED && !tuple.dont_fragment;
     if is_cut {
-        // The way of such a packet is not told. That of a small one is, and it is the same.
-        (fib.ifindex, fib.__bindgen_anon_1.tot_len) = (ingress, SMALLEST_MTU as u16);
+        // The way of such a packet is not told. That of one which fits anywhere is, and it is the same. Not zero: then the
+        // helper asks how long the packet itself is.
+        (fib.ifindex, fib.__bindgen_anon_1.tot_len) = (ingress, 1);
         // SAFETY: as above.
         code = unsafe { bpf_fib_lookup(skb, fib, size_of::<FibLookup>() as i32, asked) };
     }

@@ -78,7 +78,7 @@ fn part_of(packet: &Packet, tuple: &mut Tuple, zone: Zone) -> Part {
 /// A checksum of SCTP covers all of the datagram, and changes with the ports by how much follows them: not known here.
 #[inline(always)]
 fn first(packet: &Packet, tuple: &mut Tuple, zone: Zone, datagram: &FlowKey) -> Part {
-    tuple.is_first = tuple.key.proto != proto::SCTP && !Extension::is(tuple.key.proto);
+    tuple.is_first = tuple.key.proto != proto::SCTP && !parse::hides_transport(tuple);
     if parse::transport(packet, zone, tuple).is_err() {
         tuple.is_first = false;
         return Part::Unknown;

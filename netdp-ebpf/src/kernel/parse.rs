@@ -213,6 +213,13 @@ fn walk(packet: &Packet, at: u32, next: u8) -> u32 {
     0
 }
 
+/// Whether another extension header follows the fragment header of IPv6, and who knows what that one. In IPv4 their numbers are
+/// protocols like any other.
+#[inline(always)]
+pub(super) fn hides_transport(tuple: &Tuple) -> bool {
+    tuple.fragment && !tuple.key.dst.is_v4() && Extension::is(tuple.key.proto)
+}
+
 /// Reads the transport header: from here on the tuple of a packet that comes in from `zone` is whole.
 #[inline(always)]
 pub(super) fn transport(packet: &Packet, zone: Zone, tuple: &mut Tuple) -> Result<(), Reason> {

@@ -1,11 +1,10 @@
 //! What nobody but the host may say to a neighbour: where addresses come from, and by which router to go. Router
 //! advertisements and redirects of IPv6 are judged with the rest of neighbour discovery.
 
-use netdp_common::ipv6::Extension;
 use netdp_common::{Port, Reason, proto};
 
 use super::access::Packet;
-use super::parse::{ETH_LEN, Tuple, icmp_type};
+use super::parse::{self, ETH_LEN, Tuple, icmp_type};
 
 /// Ports that clients of DHCP (RFC 2131, 4.1) and DHCPv6 (RFC 8415, 7.2) listen on. A server may send from any port, and
 /// nobody but a server sends to these.
@@ -27,7 +26,7 @@ pub(super) fn check(packet: &Packet, tuple: &Tuple) -> Result<(), Reason> {
 #[inline(never)]
 fn judge(packet: &Packet, tuple: &Tuple) -> Result<(), Reason> {
     // Options for the destination, behind a fragment header, which would hide from us what the receiver finds.
-    if tuple.fragment && Extension::is(tuple.key.proto) {
+    if parse::hides_transport(tuple) {
         return Err(Reason::ExtensionHeaders);
     }
     match tuple.key.proto {
