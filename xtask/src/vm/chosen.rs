@@ -148,6 +148,8 @@ pub(crate) struct Binary {
 pub(crate) struct Wish {
     /// Parts of names; a test that has none of them does not run. All run when there are none.
     pub(crate) filters: Vec<String>,
+    /// The tiers whose tests run; all of them when none is named.
+    pub(crate) tiers: Vec<String>,
     /// Those too that are left out otherwise.
     pub(crate) all: bool,
     /// Budgets are not to fail a test.
@@ -220,7 +222,7 @@ impl Choice {
     /// Chooses among the tests of all binaries, given by tier.
     pub(crate) fn of(tests: &[(String, Vec<String>)], wish: &Wish) -> Self {
         let mut choice = Self::default();
-        for (tier, names) in tests {
+        for (tier, names) in tests.iter().filter(|(tier, _)| wish.wants_tier(tier)) {
             for name in names.iter().filter(|name| wish.wants(name)) {
                 match left_out(tier, name) {
                     Some(why) if !wish.all => {
@@ -248,6 +250,10 @@ impl Choice {
 }
 
 impl Wish {
+    fn wants_tier(&self, tier: &str) -> bool {
+        self.tiers.is_empty() || self.tiers.iter().any(|wanted| wanted == tier)
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|part| name.contains(part.as_str()))
     }
@@ -338,6 +344,12 @@ mod tests {
     fn filters_are_parts_of_names() {
         let wish = Wish { filters: vec!["full".into(), "sctp".into()], ..Wish::default() };
         assert_eq!(names(&wish), ["table::full", "modules::sctp"]);
+    }
+
+    #[test]
+    fn tiers_are_all_or_those_that_are_named() {
+        let wish = Wish { tiers: vec!["system".into()], all: true, ..Wish::default() };
+        assert_eq!(names(&wish), ["speed::stream", "modules::sctp"]);
     }
 
     #[test]

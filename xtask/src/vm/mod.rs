@@ -58,6 +58,7 @@ const EXAMPLES: &str = "Examples:
   cargo xtask vm                        the newest 6.1 and 6.12 of Debian, with the tests chosen for guests
   cargo xtask vm 6.1                    one kernel
   cargo xtask vm 6.12.100 --filter sctp the tests with that word in their names, in that very kernel
+  cargo xtask vm --tier nat --all       what the RFCs ask of a NAT, whole, in both kernels
   cargo xtask vm --image arch/x86/boot/bzImage --modules /lib/modules/6.9.0-mine
   cargo xtask vm --self-test            what goes wrong on purpose must be reported for what it is
   cargo xtask vm --bless                write down what the verifiers walked through (tests/datapath/budgets.txt)
@@ -79,6 +80,9 @@ pub(crate) struct Args {
     /// Run only tests with one of these words in their names
     #[arg(long, value_name = "SUBSTRING", num_args = 1..)]
     filter: Vec<String>,
+    /// Run only the tests of these tiers
+    #[arg(long, value_name = "TIER", num_args = 1.., value_parser = chosen::TIERS)]
+    tier: Vec<String>,
     /// Run those tests too that are left out of guests, which takes much longer
     #[arg(long)]
     all: bool,
@@ -86,7 +90,7 @@ pub(crate) struct Args {
     #[arg(long)]
     bless: bool,
     /// Test this tool itself instead: faults on purpose, in boots of 6.1
-    #[arg(long, conflicts_with_all = ["kernels", "image", "filter", "all", "bless"])]
+    #[arg(long, conflicts_with_all = ["kernels", "image", "filter", "tier", "all", "bless"])]
     self_test: bool,
     /// Who executes the guests' instructions
     #[arg(long, value_enum, value_name = "ACCEL", default_value_t)]
@@ -209,7 +213,8 @@ fn named(lab: &Lab, args: &Args) -> Result<Vec<Kernel>> {
 }
 
 fn choose(lab: &Lab, args: &Args) -> Result<Choice> {
-    let wish = Wish { filters: args.filter.clone(), all: args.all, bless: args.bless };
+    let wish =
+        Wish { filters: args.filter.clone(), tiers: args.tier.clone(), all: args.all, bless: args.bless };
     let list = |binary: &chosen::Binary| Ok((binary.tier.clone(), chosen::list(binary)?));
     let tests = lab.binaries.iter().map(list).collect::<Result<Vec<_>>>()?;
     let choice = Choice::of(&tests, &wish);
@@ -218,7 +223,8 @@ fn choose(lab: &Lab, args: &Args) -> Result<Choice> {
     }
     anyhow::ensure!(
         !choice.tasks.is_empty(),
-        "no test has one of these words in its name: {:?}",
+        "no test of {} has one of these words in its name: {:?}",
+        if args.tier.is_empty() { "any tier".to_owned() } else { args.tier.join(" and ") },
         args.filter
     );
     Ok(choice)
