@@ -24,6 +24,7 @@ mod ipv4 {
     use crate::fixture::ipv4 as stations;
 
     mod answer;
+    mod cost;
     mod fragments;
     mod from_container;
     mod from_host;
@@ -45,6 +46,7 @@ mod ipv6 {
     use crate::fixture::ipv6 as stations;
 
     mod answer;
+    mod cost;
     mod fragments;
     mod from_container;
     mod from_host;
