@@ -5,6 +5,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::up::commit;
 use super::{Context, detach, host_ports};
@@ -103,6 +104,25 @@ enum Plan {
     New(Endpoint),
 }
 
+/// How long the kernel is given to remove the interfaces of a namespace that has ended: milliseconds, and more on a busy host.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Whether an endpoint is gone, or will be in a moment: a namespace without a path may be one whose last process has just ended,
+/// and then the kernel is about to remove its interfaces. Or a process holds it, and they stay.
+async fn ends(session: &Session, endpoint: &Endpoint) -> Result<bool, Error> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
+        if instance::state(endpoint, &links) == "gone" {
+            return Ok(true);
+        }
+        if open_netns(&endpoint.netns).is_ok() || Instant::now() > deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 impl Join<'_> {
     /// Joins, or leaves everything as it was.
     async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
@@ -157,8 +177,7 @@ impl Join<'_> {
         if self.container.path == endpoint.netns.path {
             return Ok(Known::Gone(endpoint));
         }
-        let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
-        if instance::state(&endpoint, &links) == "gone" {
+        if ends(session, &endpoint).await? {
             return Ok(Known::Gone(endpoint));
         }
         let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);
