@@ -47,7 +47,7 @@ fn tag(ip: &Ip) -> Option<(u8, u16)> {
 }
 
 fn tagged(from: Ipv4Addr, side: usize, port: u16) -> Packet {
-    Packet::udp((from, port), (REMOTE, 53)).with(|p| p.payload = format!("{side} {port}").into_bytes())
+    Packet::udp((from, port), (REMOTE, 5300)).with(|p| p.payload = format!("{side} {port}").into_bytes())
 }
 
 /// Outside port by side and inside port, of all that arrives until nothing more does.
@@ -82,7 +82,7 @@ fn two_datagrams_of_one_tuple_at_once_both_arrive_from_one_port() {
 fn assert_answers_arrive(lan: &Lan, ports: &BTreeSet<u16>) {
     let (outside, ear) = (Sender::outside(lan), Sender::container(lan, &lan.c1));
     for port in ports {
-        outside.send(&outside.frame(&Packet::udp((REMOTE, 53), (lan.host.address, *port))));
+        outside.send(&outside.frame(&Packet::udp((REMOTE, 5300), (lan.host.address, *port))));
     }
     let mut answered = BTreeSet::new();
     let mut last = Instant::now();

@@ -18,6 +18,7 @@ use std::thread::{self, JoinHandle};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::process::{Ran, run};
 
@@ -35,6 +36,9 @@ extern "C" fn isolate() {
 }
 
 fn leave_machine() -> Result<(), Errno> {
+    // Some tests have two thousand sockets open, and 1024 files are what shells and guests allow at first.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
