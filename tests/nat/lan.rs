@@ -1,9 +1,10 @@
 //! One host with two containers, three remote addresses, and sockets that say as whom they are seen.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
@@ -44,6 +45,11 @@ impl Lan {
         Self::with(&[])
     }
 
+    /// While no other test has one.
+    pub(crate) fn alone() -> Self {
+        Self::on(Bed::alone(), &["up", "--once"], None, &[])
+    }
+
     /// With options of `netdp attach` for both containers.
     pub(crate) fn with(options: &[&str]) -> Self {
         Self::of(&["up", "--once"], None, options)
@@ -62,7 +68,10 @@ impl Lan {
 
     /// With options of `netdp network create` for a network of the containers, if it is not the first one.
     fn of(up: &[&str], network: Option<&[&str]>, options: &[&str]) -> Self {
-        let bed = Bed::new();
+        Self::on(Bed::new(), up, network, options)
+    }
+
+    fn on(bed: Bed, up: &[&str], network: Option<&[&str]>, options: &[&str]) -> Self {
         for (remote, remote6) in REMOTES.iter().zip(REMOTES6).skip(1) {
             let add = "ip address add";
             bed.outside
@@ -130,7 +139,14 @@ pub(crate) struct Peer(UdpSocket);
 impl Peer {
     pub(crate) fn at(ns: &Namespace, address: impl Into<IpAddr>, port: u16) -> Self {
         let at = SocketAddr::new(address.into(), port);
-        Self(ns.enter(|| UdpSocket::bind(at)).unwrap())
+        let mut bound = ns.enter(|| UdpSocket::bind(at));
+        // A command that another test starts at this moment has what was just closed here, until it is that command.
+        let deadline = Instant::now() + PATIENCE;
+        while bound.as_ref().is_err_and(|e| e.kind() == ErrorKind::AddrInUse) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+            bound = ns.enter(|| UdpSocket::bind(at));
+        }
+        Self(bound.unwrap())
     }
 
     /// On all addresses of a container.

@@ -18,6 +18,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -44,8 +45,30 @@ pub struct Bed {
     dir: PathBuf,
     sniffers: RefCell<Vec<Sniffer>>,
     next: Cell<u8>,
+    _turn: Turn,
     /// The neighbour that every host's default route leads to.
     pub outside: Neighbour,
+}
+
+/// Beds that stand beside one another, and those that stand alone.
+static TURNS: RwLock<()> = RwLock::new(());
+
+/// Holds its place among the beds of the process for as long as the bed stands.
+#[derive(Debug)]
+enum Turn {
+    Beside { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+}
+
+impl Turn {
+    // A test that failed with its bed has not spoilt anything.
+    fn beside() -> Self {
+        Self::Beside { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) }
+    }
+
+    fn alone() -> Self {
+        Self::Alone { _guard: TURNS.write().unwrap_or_else(PoisonError::into_inner) }
+    }
 }
 
 /// A namespace on the outside segment that does not run netdp.
@@ -88,6 +111,15 @@ impl Bed {
     /// An outside segment without hosts.
     #[expect(clippy::new_without_default, reason = "it makes namespaces: nothing that a default should do")]
     pub fn new() -> Self {
+        Self::at(Turn::beside())
+    }
+
+    /// The same, while no other bed of the process stands: for what is measured. It waits for those that do.
+    pub fn alone() -> Self {
+        Self::at(Turn::alone())
+    }
+
+    fn at(turn: Turn) -> Self {
         let dir = private_dir();
         let ns = Namespace::new(&dir, "outside");
         ns.sh(&format!(
@@ -104,7 +136,7 @@ impl Bed {
             dir.display()
         );
         let outside = Neighbour { ns, address: OUTSIDE, address6: OUTSIDE6 };
-        Self { dir, sniffers: RefCell::default(), next: Cell::new(10), outside }
+        Self { dir, sniffers: RefCell::default(), next: Cell::new(10), _turn: turn, outside }
     }
 
     /// A host with a watched uplink, an address, a default route, and directories of its own for netdp.
