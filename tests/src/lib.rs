@@ -14,6 +14,7 @@
 //! | [`capture`] | frames as they are on a wire, with their checksums judged |
 //! | [`server`] | small servers and clients that say who they are and whom they see |
 //! | [`snapshot`] | everything of a host that `netdp down` must leave as found |
+//! | [`statistics`] | medians of measurements, and how far they can be trusted |
 //! | [`packet`] | builds frames, takes them apart, prints how two differ |
 //! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
 //! | [`older_kernel`] | a command as on a kernel that lacks something |
@@ -42,4 +43,5 @@ pub mod program;
 pub mod server;
 pub mod snapshot;
 pub mod sniffer;
+pub mod statistics;
 pub mod topology;

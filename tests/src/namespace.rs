@@ -79,16 +79,20 @@ impl Namespace {
     /// A new namespace whose path is `dir/name`, with `lo` up and forwarding off.
     pub fn new(dir: &Path, name: &str) -> Self {
         assert_isolated();
-        let file = new_netns();
+        let namespace = Self::of(dir, name, new_netns());
+        namespace.set_sysctl("net/ipv4/ip_forward", "0");
+        namespace.sh("ip link set lo up").done();
+        namespace
+    }
+
+    /// One that something else has made and that stays as it is, under the path `dir/name`.
+    pub fn of(dir: &Path, name: &str, file: OwnedFd) -> Self {
         let path = dir.join(name);
         File::create_new(&path).unwrap();
         let source = format!("/proc/self/fd/{}", file.as_raw_fd());
         let none: Option<&str> = None;
         mount(Some(source.as_str()), &path, none, MsFlags::MS_BIND, none).unwrap();
-        let namespace = Self { name: name.to_owned(), path, file };
-        namespace.set_sysctl("net/ipv4/ip_forward", "0");
-        namespace.sh("ip link set lo up").done();
-        namespace
+        Self { name: name.to_owned(), path, file }
     }
 
     /// The name it was made with.

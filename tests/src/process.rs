@@ -177,6 +177,11 @@ impl Service {
 
     /// kill -9, and wait for it.
     pub fn kill(mut self) -> Ran {
+        self.finish()
+    }
+
+    /// The same for one that is part of something which is still needed.
+    pub fn finish(&mut self) -> Ran {
         kill_group(&mut self.child);
         self.remains(None)
     }

@@ -141,12 +141,17 @@ impl Bed {
 
     /// A host with a watched uplink, an address, a default route, and directories of its own for netdp.
     pub fn host(&self, name: &str) -> Host {
+        let host = self.unwatched_host(name);
+        self.watch(&host, UPLINK);
+        host
+    }
+
+    /// The same for a measurement, where it would cost time to look at each packet.
+    pub fn unwatched_host(&self, name: &str) -> Host {
         let (ns, address, address6) = self.station(name, UPLINK);
         let dir = self.dir.join(format!("{name}.netdp"));
         fs::create_dir_all(&dir).unwrap();
-        let host = Host { ns, address, address6, dir };
-        self.watch(&host, UPLINK);
-        host
+        Host { ns, address, address6, dir }
     }
 
     /// Lets no private address leave one more Ethernet interface of a host, as none may leave its uplink.
@@ -158,6 +163,11 @@ impl Bed {
     pub fn neighbour(&self, name: &str) -> Neighbour {
         let (ns, address, address6) = self.station(name, "eth0");
         Neighbour { ns, address, address6 }
+    }
+
+    /// Where everything of the bed is, in memory: a name in there is the path of the namespace.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// An empty namespace, for a container that netdp does not know yet.

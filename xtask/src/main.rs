@@ -3,6 +3,7 @@
 //! Every command is one file here, and the commands below are the table of contents. `test` and `demo` call
 //! `setup` and `build` themselves, so each of them is one command on a fresh machine.
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -49,6 +50,8 @@ enum Routine {
     Test(test::Args),
     /// Show the main job in throw-away namespaces: two containers, a neighbour outside, real traffic
     Demo(demo::Args),
+    /// Measure netdp beside the bare wire, the kernel's forwarding, a bridge, nftables and a real Docker
+    Bench(bench::Options),
     /// Look for inputs that the parser and the ICMP code of the programs do something wrong with
     Fuzz(fuzz::Args),
     /// Boot other kernels in VMs and run the tests in them
@@ -72,6 +75,7 @@ fn dispatch(routine: &Routine) -> Result<ExitCode> {
         Routine::Lint => lint::run()?,
         Routine::Test(args) => return test::run(args),
         Routine::Demo(args) => demo::run(args)?,
+        Routine::Bench(options) => match bench::run(options)? {},
         Routine::Fuzz(args) => fuzz::run(args)?,
         Routine::Vm(args) => return vm::run(args),
     }

@@ -46,6 +46,11 @@ pub(crate) const VM: &[&str] = &[
     "zstd",
 ];
 
+/// What the bench holds netdp against beside the kernel, what its containers run, and the font of its pictures.
+pub(crate) const BENCH: &[&str] = &["busybox-static", "fonts-dejavu-core", "iptables"];
+/// Debian's Docker, for a machine that has no other.
+pub(crate) const DOCKER: &str = "docker.io";
+
 const APT: &str = "/usr/bin/apt-get";
 
 /// Those of `wanted` that are not installed.
@@ -80,9 +85,19 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let _quiet = NoServices::begin()?;
     let install = || command::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages));
     update().and_then(|()| install()).map_err(|error| not_installed(packages, &error))?;
-    if packages.contains(&"nginx-light") {
-        // The tests start their own nginx in their own namespaces; the next boot must not start one either.
-        command::run(Command::new("update-rc.d").args(["nginx", "disable"]))?;
+    packages.iter().try_for_each(|package| keep_from_booting(package))
+}
+
+/// What the tests and the bench start, they start in namespaces of their own; the next boot must not start it either.
+fn keep_from_booting(package: &str) -> Result<()> {
+    let (service, units): (&str, &[&str]) = match package {
+        "nginx-light" => ("nginx", &[]),
+        DOCKER => ("docker", &["docker.service", "docker.socket", "containerd.service"]),
+        _ => return Ok(()),
+    };
+    command::run(Command::new("update-rc.d").args([service, "disable"]))?;
+    if !units.is_empty() && Path::new("/usr/bin/systemctl").exists() {
+        command::run(Command::new("systemctl").arg("disable").args(units))?;
     }
     Ok(())
 }

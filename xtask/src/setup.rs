@@ -33,6 +33,17 @@ pub(crate) fn for_fuzzing() -> Result<()> {
     if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
 }
 
+/// What the bench compares with, and what its containers run.
+pub(crate) fn for_benchmarking() -> Result<()> {
+    packages::restore_policy().context("a former setup was cut off")?;
+    let mut missing = packages::missing(packages::BENCH)?;
+    // Debian's would push out another one that somebody works with.
+    if command::output(Command::new("dockerd").arg("--version")).is_err() {
+        missing.push(packages::DOCKER);
+    }
+    if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
+}
+
 /// The toolchain for the BPF target, and whether anything had to be installed.
 fn install_missing(workspace: &Workspace, wanted: &[&'static str]) -> Result<(Toolchain, bool)> {
     packages::restore_policy().context("a former setup was cut off")?;

@@ -1,0 +1,38 @@
+//! A Linux bridge, and nothing that filters or translates.
+
+use tests::namespace::Namespace;
+
+use super::plug::{Ends, SERVER};
+use super::{Arm, Place, Way};
+use crate::counter::Counter;
+use crate::options::Scenario;
+
+/// Two containers at a bridge.
+pub(super) struct Bridge {
+    ends: Ends,
+}
+
+impl Bridge {
+    pub(super) fn build() -> Self {
+        let ends = Ends::new();
+        ends.bridged();
+        Self { ends }
+    }
+}
+
+impl Arm for Bridge {
+    fn place(&self, place: Place) -> &Namespace {
+        self.ends.place(place)
+    }
+
+    fn way(&self, scenario: Scenario) -> Option<Way> {
+        (scenario == Scenario::ContainerToContainer).then(|| over_ports(SERVER))
+    }
+}
+
+/// From container to container over the ports of a bridge, and not through the host's IP stack.
+pub(super) fn over_ports(server: std::net::Ipv4Addr) -> Way {
+    Way::new(Place::Client, Place::Server, server)
+        .counted_by([Counter::Interfaces(Place::Host, "veth")])
+        .past([Counter::Forwarded])
+}

@@ -1,0 +1,239 @@
+//! A real dockerd, started for this run: its files, its containerd and its sockets are in the bed, its network namespace is the
+//! bed's host, and with its PID namespace ends everything that it started.
+
+use std::fs::{self, File};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use tests::namespace::Namespace;
+use tests::process::{Ran, Service, eventually, run};
+use tests::processor;
+use tests::topology::{Bed, Host, OUTSIDE};
+
+use super::bridge::over_ports;
+use super::nft::translated_for_host;
+use super::{Arm, Place, Way, plug};
+use crate::counter::Counter;
+use crate::options::{Kind, Scenario};
+use crate::port;
+
+const BRIDGE: &str = "docker0";
+/// Debian's own: the client must speak the daemon's version of the API.
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// What a container runs; servers and clients enter its network namespace from outside.
+const IDLE: [&str; 3] = ["/bin/busybox", "sleep", "1000000"];
+
+/// How a process of the host gets to a published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Loopback {
+    /// Docker's default: one docker-proxy per port.
+    Proxy,
+    /// `"userland-proxy": false`.
+    Rules,
+}
+
+/// Two containers of Docker's default network.
+pub(super) struct Docker {
+    loopback: Loopback,
+    server_address: Ipv4Addr,
+    version: String,
+    client: Namespace,
+    server: Namespace,
+    daemon: Daemon,
+    host: Host,
+    bed: Bed,
+}
+
+impl Docker {
+    pub(super) fn build(loopback: Loopback) -> Self {
+        let bed = Bed::new();
+        let host = bed.unwatched_host("host");
+        plug::allow_many_connections(&host.ns);
+        let daemon = Daemon::start(&host.ns, bed.dir(), loopback);
+        let image = daemon.image(&bed.dir().join("image"));
+        let server = daemon.container(bed.dir(), "server", &image, &port::publish_options());
+        let client = daemon.container(bed.dir(), "client", &image, &[]);
+        plug::allow_many_connections(&client);
+        let version = daemon.docker(&["version", "--format", "{{.Server.Version}}"]).ok().stdout.trim().to_owned();
+        let server_address = daemon.inspect("server", "{{.NetworkSettings.IPAddress}}").parse().unwrap();
+        Self { loopback, server_address, version, client, server, daemon, host, bed }
+    }
+
+    /// What the proxies pass on goes over `lo` or in from the bridge, and out by a connection of their own.
+    fn proxied(&self, from: Place, to: Ipv4Addr) -> Way {
+        let way = Way::new(from, Place::Server, to).counted_by([Counter::Interfaces(Place::Host, BRIDGE)]);
+        let way = way.past([Counter::Forwarded]);
+        if from == Place::Host { way.counted_by([Counter::Interfaces(Place::Host, "lo")]) } else { way }
+    }
+}
+
+impl Arm for Docker {
+    fn place(&self, place: Place) -> &Namespace {
+        match place {
+            Place::Client => &self.client,
+            Place::Server => &self.server,
+            Place::Host => &self.host.ns,
+            Place::Outside => &self.bed.outside.ns,
+        }
+    }
+
+    fn way(&self, scenario: Scenario) -> Option<Way> {
+        let host = self.host.address;
+        let forwarded = |way: Way| way.counted_by([Counter::Iptables, Counter::Forwarded]);
+        Some(match (scenario, self.loopback) {
+            (Scenario::ContainerToContainer, _) => over_ports(self.server_address),
+            (Scenario::ContainerToOutside, _) => {
+                forwarded(Way::new(Place::Client, Place::Outside, OUTSIDE))
+            }
+            (Scenario::OutsideToPublished, _) => forwarded(Way::new(Place::Outside, Place::Server, host)),
+            (Scenario::HostToLoopback, Loopback::Proxy) => self.proxied(Place::Host, Ipv4Addr::LOCALHOST),
+            (Scenario::HostToLoopback, Loopback::Rules) => translated_for_host(Ipv4Addr::LOCALHOST, BRIDGE),
+            (Scenario::HostToOwnAddress, _) => translated_for_host(host, BRIDGE),
+            (Scenario::Hairpin, Loopback::Proxy) => self.proxied(Place::Client, host),
+            // As with nftables, the bridge itself may translate it.
+            (Scenario::Hairpin, Loopback::Rules) => {
+                Way::new(Place::Client, Place::Server, host).counted_by([Counter::Iptables])
+            }
+        })
+    }
+
+    fn note(&self) -> Option<String> {
+        Some(format!("dockerd {}", self.version))
+    }
+
+    /// Where both ends share a processor, whoever stands between them must share it too: the rate is what all of it costs.
+    fn before(&self, kind: Kind) {
+        let all = processor::allowed();
+        let these = if kind.is_on_one_processor() { &all[..1] } else { &all[..] };
+        self.daemon.keep_proxies_on(these);
+    }
+}
+
+/// The daemon, in namespaces for its mounts and processes, and the cgroups of its containers.
+struct Daemon {
+    service: Service,
+    socket: PathBuf,
+    cgroup: String,
+}
+
+impl Daemon {
+    fn start(host: &Namespace, dir: &Path, loopback: Loopback) -> Self {
+        let socket = dir.join("docker.sock");
+        let cgroup = format!("netdp-bench-{}-{}", std::process::id(), dir.file_name().unwrap().display());
+        let mut command = host.command("unshare");
+        command.args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.env("PATH", PATH).arg("dockerd").arg("--host").arg(format!("unix://{}", socket.display()));
+        for (option, name) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "docker.pid")] {
+            command.arg(option).arg(dir.join(name));
+        }
+        // By systemd it would ask the machine's own systemd for cgroups.
+        command.args(["--exec-opt", "native.cgroupdriver=cgroupfs", "--cgroup-parent"]).arg(format!("/{cgroup}"));
+        if loopback == Loopback::Rules {
+            command.arg("--userland-proxy=false");
+        }
+        let mut daemon = Self { service: Service::start(&mut command), socket, cgroup };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        eventually("dockerd answers", Duration::from_secs(30), || {
+            self.service.ended().is_some() || self.docker(&["version"]).code == Some(0)
+        });
+        if let Some(code) = self.service.ended() {
+            let said = self.service.finish().stderr;
+            panic!("dockerd ended with {code:?}: {}", said.lines().last().unwrap_or_default());
+        }
+    }
+
+    fn docker(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new("docker");
+        command.env("PATH", PATH).arg("--host").arg(format!("unix://{}", self.socket.display()));
+        run(command.args(arguments))
+    }
+
+    fn inspect(&self, container: &str, format: &str) -> String {
+        self.docker(&["inspect", "--format", format, container]).ok().stdout.trim().to_owned()
+    }
+
+    /// An image that holds busybox and nothing else, and its id.
+    fn image(&self, dir: &Path) -> String {
+        let tar = dir.with_extension("tar").display().to_string();
+        let bin = dir.join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::copy("/bin/busybox", bin.join("busybox")).unwrap();
+        run(Command::new("tar").arg("-C").arg(dir).args(["-cf", &tar, "."])).done();
+        self.docker(&["import", &tar]).ok().stdout.trim().to_owned()
+    }
+
+    /// A running container's network namespace.
+    fn container(&self, dir: &Path, name: &str, image: &str, options: &[String]) -> Namespace {
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        self.docker(&[&["run", "-d", "--name", name], &options[..], &[image], &IDLE].concat()).done();
+        let pid = self.inspect(name, "{{.State.Pid}}");
+        // Its number in the daemon's PID namespace, whose /proc is mounted there.
+        let path = format!("/proc/{}/root/proc/{pid}/ns/net", self.service.id());
+        Namespace::of(dir, name, File::open(path).unwrap().into())
+    }
+
+    /// Moves every thread of every docker-proxy to these processors.
+    fn keep_proxies_on(&self, processors: &[usize]) {
+        let mut set = CpuSet::new();
+        processors.iter().for_each(|at| set.set(*at).unwrap());
+        for task in self.proxies().iter().flat_map(|process| numbers_in(&process.join("task"))) {
+            // One that has just ended needs none.
+            let _ = sched_setaffinity(Pid::from_raw(task), &set);
+        }
+    }
+
+    /// Its docker-proxies, and not those of another daemon: its PID namespace tells.
+    fn proxies(&self) -> Vec<PathBuf> {
+        let namespace = |path: PathBuf| fs::read_link(path).ok();
+        let ours = namespace(format!("/proc/{}/ns/pid_for_children", self.service.id()).into());
+        let processes = numbers_in(Path::new("/proc")).into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}")));
+        let is_proxy = |path: &PathBuf| {
+            fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "docker-proxy")
+                && namespace(path.join("ns/pid")) == ours
+        };
+        processes.filter(is_proxy).collect()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // The containers first, because their cgroups are not in a namespace; then all the rest at once.
+        let _ = self.docker(&["rm", "--force", "client", "server"]);
+        let _ = self.service.finish();
+        let left = || cgroups(&self.cgroup).iter().filter(|path| !is_removed(path)).count();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while left() > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// A cgroup of this name in each hierarchy that has one.
+fn cgroups(name: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let all = std::iter::once(root.to_owned()).chain(hierarchies).map(|path| path.join(name));
+    all.filter(|path| path.is_dir()).collect()
+}
+
+/// Takes a cgroup away with those in it; not when processes of it are still ending.
+fn is_removed(path: &Path) -> bool {
+    let inner = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let emptied = inner.filter(|path| path.is_dir()).all(|path| is_removed(&path));
+    emptied && fs::remove_dir(path).is_ok()
+}
+
+/// The entries of a directory whose names are numbers.
+fn numbers_in(path: &Path) -> Vec<i32> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}

@@ -1,0 +1,86 @@
+//! netdp.
+
+use std::net::Ipv4Addr;
+
+use serde_json::Value;
+use tests::namespace::Namespace;
+use tests::topology::{Bed, Container, Host, OUTSIDE};
+
+use super::{Arm, Place, Way, plug};
+use crate::counter::Counter;
+use crate::options::Scenario;
+use crate::port;
+
+/// What a published port's packets are counted as, there and back.
+const PUBLISHED: Counter = Counter::Netdp(&["published", "reply"]);
+const MASQUERADED: Counter = Counter::Netdp(&["masqueraded", "reply"]);
+
+/// Two containers of one network, without a controller.
+pub(super) struct Netdp {
+    client: Container,
+    server: Container,
+    host: Host,
+    bed: Bed,
+}
+
+impl Netdp {
+    pub(super) fn build() -> Self {
+        let bed = Bed::new();
+        let host = bed.unwatched_host("host");
+        plug::allow_many_connections(&host.ns);
+        // A firewall that lets nothing pass, and says whether it was asked.
+        let forward = "type filter hook forward priority filter; policy drop; counter name forwarded";
+        host.ns
+            .sh(&format!("nft 'table ip bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"))
+            .done();
+        host.up_once();
+        let published = port::publish_options();
+        let published: Vec<&str> = published.iter().map(String::as_str).collect();
+        let server = bed.container(&host, "server", &published);
+        let client = bed.container(&host, "client", &[]);
+        plug::allow_many_connections(&client.ns);
+        Self { client, server, host, bed }
+    }
+
+    fn counted(&self, reasons: &[&str]) -> u64 {
+        let status = self.host.json(&["status"]);
+        let counts = |entry: &&Value| reasons.iter().any(|reason| entry["reason"] == *reason);
+        let forwards = status["forwards"].as_array().unwrap().iter().filter(counts);
+        forwards.filter_map(|entry| entry["packets"].as_u64()).sum()
+    }
+}
+
+impl Arm for Netdp {
+    fn place(&self, place: Place) -> &Namespace {
+        match place {
+            Place::Client => &self.client.ns,
+            Place::Server => &self.server.ns,
+            Place::Host => &self.host.ns,
+            Place::Outside => &self.bed.outside.ns,
+        }
+    }
+
+    fn way(&self, scenario: Scenario) -> Option<Way> {
+        let host = self.host.address;
+        let published = |from, to| Way::new(from, Place::Server, to).counted_by([PUBLISHED]);
+        let way = match scenario {
+            Scenario::ContainerToContainer => Way::new(Place::Client, Place::Server, self.server.address)
+                .counted_by([Counter::Netdp(&["local"])]),
+            Scenario::ContainerToOutside => {
+                Way::new(Place::Client, Place::Outside, OUTSIDE).counted_by([MASQUERADED])
+            }
+            Scenario::OutsideToPublished => published(Place::Outside, host),
+            Scenario::HostToLoopback => published(Place::Host, Ipv4Addr::LOCALHOST),
+            Scenario::HostToOwnAddress => published(Place::Host, host),
+            Scenario::Hairpin => published(Place::Client, host),
+        };
+        Some(way.past([Counter::Nftables, Counter::Forwarded]))
+    }
+
+    fn count(&self, counter: &Counter) -> u64 {
+        match counter {
+            Counter::Netdp(reasons) => self.counted(reasons),
+            other => other.read(self.place(other.place())),
+        }
+    }
+}

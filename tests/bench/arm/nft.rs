@@ -1,0 +1,118 @@
+//! A bridge and nftables rules, as one would write them by hand to get what Docker gives.
+
+use std::net::Ipv4Addr;
+
+use tests::namespace::Namespace;
+use tests::topology::{OUTSIDE, UPLINK};
+
+use super::bridge::over_ports;
+use super::plug::{Ends, SERVER, SUBNET};
+use super::{Arm, Place, Way};
+use crate::counter::Counter;
+use crate::options::Scenario;
+use crate::port;
+
+/// Two containers at a bridge, behind nftables.
+pub(super) struct Nft {
+    ends: Ends,
+    /// Whether the kernel could take established flows past the rules.
+    has_flowtable: bool,
+}
+
+impl Nft {
+    pub(super) fn build() -> Self {
+        let ends = Ends::new();
+        ends.bridged();
+        let host = &ends.host.ns;
+        host.set_sysctl("net/ipv4/ip_forward", "1");
+        // Lets 127.0.0.1 be translated, as dockerd does it when it has no proxies.
+        host.set_sysctl("net/ipv4/conf/br0/route_localnet", "1");
+        let rules = ends.bed.dir().join("rules.nft");
+        std::fs::write(&rules, rules_text()).unwrap();
+        host.sh(&format!("nft -f {}", rules.display())).done();
+        let has_flowtable = has_flowtable(host);
+        Self { ends, has_flowtable }
+    }
+}
+
+fn has_flowtable(host: &Namespace) -> bool {
+    let flowtable = format!("'{{ hook ingress priority 0; devices = {{ {UPLINK} }}; }}'");
+    let added = host.sh(&format!("nft add table ip probe && nft add flowtable ip probe fast {flowtable}"));
+    host.sh("nft delete table ip probe").done();
+    added.code == Some(0)
+}
+
+/// Each rule of Docker's that these ways meet, without its iptables and without its proxies.
+fn rules_text() -> String {
+    let (tcp, udp) = (port::published_tcp(), port::ECHO.start());
+    format!(
+        "table ip bench {{
+           counter forwarded {{ }}
+           chain published {{
+             tcp dport {{ {tcp} }} dnat to {SERVER}
+             udp dport {udp} dnat to {SERVER}
+           }}
+           chain prerouting {{
+             type nat hook prerouting priority dstnat;
+             fib daddr type local jump published
+           }}
+           chain output {{
+             type nat hook output priority -100;
+             fib daddr type local jump published
+           }}
+           chain postrouting {{
+             type nat hook postrouting priority srcnat;
+             ip saddr {SUBNET} oifname != \"br0\" masquerade
+             oifname \"br0\" fib saddr type local masquerade
+             iifname \"br0\" oifname \"br0\" ct status dnat masquerade
+           }}
+           chain forward {{
+             type filter hook forward priority filter; policy drop;
+             counter name forwarded
+             oifname \"br0\" ct state established,related accept
+             oifname \"br0\" ip daddr {SERVER} tcp dport {{ {tcp} }} accept
+             oifname \"br0\" ip daddr {SERVER} udp dport {udp} accept
+             iifname \"br0\" accept
+           }}
+         }}\n"
+    )
+}
+
+impl Arm for Nft {
+    fn place(&self, place: Place) -> &Namespace {
+        self.ends.place(place)
+    }
+
+    fn note(&self) -> Option<String> {
+        let why = if self.has_flowtable { "this kernel has one" } else { "this kernel has none" };
+        Some(format!("without a flowtable ({why})"))
+    }
+
+    fn way(&self, scenario: Scenario) -> Option<Way> {
+        let host = self.ends.host.address;
+        let forwarded = [Counter::Nftables, Counter::Forwarded];
+        let from_host = |to: Ipv4Addr| translated_for_host(to, "br0");
+        Some(match scenario {
+            Scenario::ContainerToContainer => over_ports(SERVER),
+            Scenario::ContainerToOutside => {
+                Way::new(Place::Client, Place::Outside, OUTSIDE).counted_by(forwarded)
+            }
+            Scenario::OutsideToPublished => {
+                Way::new(Place::Outside, Place::Server, host).counted_by(forwarded)
+            }
+            Scenario::HostToLoopback => from_host(Ipv4Addr::LOCALHOST),
+            Scenario::HostToOwnAddress => from_host(host),
+            // By br_netfilter the bridge itself may translate it, so that the IP stack never forwards it.
+            Scenario::Hairpin => {
+                Way::new(Place::Client, Place::Server, host).counted_by([Counter::Nftables])
+            }
+        })
+    }
+}
+
+/// From a process of the host by a rule of the output chain to the bridge: `lo` does not see it.
+pub(super) fn translated_for_host(to: Ipv4Addr, bridge: &'static str) -> Way {
+    Way::new(Place::Host, Place::Server, to)
+        .counted_by([Counter::Interfaces(Place::Host, bridge)])
+        .past([Counter::Interfaces(Place::Host, "lo"), Counter::Forwarded])
+}

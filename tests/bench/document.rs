@@ -1,0 +1,56 @@
+//! results.json: every number that was measured, and what came of it.
+
+use serde_json::{Value, json};
+use tests::statistics::Estimate;
+
+use crate::counter::Growth;
+use crate::report::Report;
+use crate::rounds::Samples;
+use crate::summary::{Cell, Row};
+use crate::word::word;
+
+/// The whole of it.
+pub(crate) fn document(report: &Report) -> Value {
+    let Report { machine, plan, rows, samples, remarks } = report;
+    let pairs = |pairs: &[(String, String)]| -> Vec<Value> {
+        pairs.iter().map(|(what, text)| json!({ "what": what, "text": text })).collect()
+    };
+    json!({
+        "machine": machine.document(),
+        "rounds": plan.rounds,
+        "seconds": plan.length.time.as_secs_f64(),
+        "notes": pairs(&remarks.notes),
+        "left_out": pairs(&remarks.left_out),
+        "results": rows.iter().map(|row| result(row, samples)).collect::<Vec<_>>(),
+    })
+}
+
+fn result(row: &Row, samples: &Samples) -> Value {
+    let cells: Vec<Value> = row.cells.iter().map(|cell| measured(row, cell, samples)).collect();
+    json!({
+        "scenario": word(&row.scenario),
+        "kind": word(&row.kind),
+        "unit": row.kind.unit(),
+        "arms": cells,
+        "netdp_to_docker": row.to_docker.map(estimate),
+    })
+}
+
+fn measured(row: &Row, cell: &Cell, samples: &Samples) -> Value {
+    let proofs = samples.get(&(row.scenario, row.kind, cell.arm)).unwrap_or_default().iter();
+    json!({
+        "arm": word(&cell.arm),
+        "median": cell.median,
+        "of_wire": cell.of_wire.map(estimate),
+        "values": cell.values,
+        "proofs": proofs.map(|sample| sample.proof.iter().map(growth).collect()).collect::<Vec<Value>>(),
+    })
+}
+
+fn growth(Growth { counter, packets, carries }: &Growth) -> Value {
+    json!({ "counter": counter.to_string(), "grew": packets, "must": if *carries { "carry" } else { "not see" } })
+}
+
+fn estimate(Estimate { median, low, high }: Estimate) -> Value {
+    json!({ "median": median, "low": low, "high": high })
+}

@@ -1,0 +1,105 @@
+//! The arena: netdp beside the bare wire, the kernel's forwarding, a Linux bridge, nftables and a real Docker, in one run.
+//!
+//! `cargo xtask bench` builds it with optimisation and hands over its options. Each arm has namespaces of its own
+//! ([`arm`]); every measurement proves by counters that its packets took the arm's way ([`counter`]); what is compared was
+//! measured side by side, round by round ([`rounds`]).
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step ends its arm, and what the panic says is told as the reason"
+)]
+
+mod arena;
+mod arm;
+mod counter;
+mod document;
+mod ending;
+mod interrupt;
+mod iperf;
+mod load;
+mod machine;
+mod measure;
+mod options;
+mod picture;
+mod plan;
+mod port;
+mod report;
+mod rounds;
+mod server;
+mod summary;
+mod table;
+mod tool;
+mod word;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser;
+use nix::unistd::geteuid;
+
+use arena::Arena;
+use ending::Ending;
+use machine::Machine;
+use options::Options;
+use plan::Plan;
+use report::Report;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    /// What `cargo bench` says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Cli::parse().options;
+    interrupt::heed();
+    // What fails is told as the reason for which something is left out.
+    std::panic::set_hook(Box::new(|_| ()));
+    run(&options).unwrap_or_else(|ending| {
+        eprintln!("error: {ending}");
+        ending.code()
+    })
+}
+
+/// Builds the arms, measures, takes them away, and only then reports.
+fn run(options: &Options) -> Result<ExitCode, Ending> {
+    check()?;
+    let output = options.output.clone().unwrap_or_else(default_output);
+    fs::create_dir_all(&output).map_err(|error| failed(&output, &error))?;
+    let (machine, plan) = (Machine::this(), Plan::of(options));
+    eprintln!("{}", machine.line());
+    let mut arena = Arena::build(&plan, &options.arms)?;
+    let samples = rounds::run(&mut arena, &plan)?;
+    let remarks = arena.take_away()?;
+    let report = Report { machine, rows: summary::rows(&plan, &samples), plan, samples, remarks };
+    report.print();
+    report.write(&output)?;
+    // What was lost in the middle is a failure, although the rest of the table stands.
+    Ok(if report.samples.lost_any() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn default_output() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).join("target/bench")
+}
+
+fn check() -> Result<(), Ending> {
+    if !geteuid().is_root() {
+        return Err(Ending::Lacking("only root may make namespaces and load programs into the kernel".into()));
+    }
+    let lacks = tool::lacking_everywhere();
+    if !lacks.is_empty() {
+        return Err(Ending::Lacking(format!("not installed: {}; run: cargo xtask setup", lacks.join(", "))));
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Ending {
+    Ending::Failed(format!("cannot write {}: {error}", path.display()))
+}

@@ -1,0 +1,84 @@
+//! The words of the command line. `xtask` reads this file too, so that a wrong word is told before anything is built.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// What to measure, and where the results go.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Options {
+    /// Who moves the packets; all that this machine can have when none is named. The bare wire is always among them
+    #[arg(long, value_enum, value_name = "ARM", num_args = 1.., value_delimiter = ',')]
+    pub(crate) arms: Vec<ArmName>,
+    /// Who talks to whom; all when none is named
+    #[arg(long, value_enum, value_name = "SCENARIO", num_args = 1.., value_delimiter = ',')]
+    pub(crate) scenarios: Vec<Scenario>,
+    /// What they say; all when none is named, three of them with --quick
+    #[arg(long, value_enum, value_name = "KIND", num_args = 1.., value_delimiter = ',')]
+    pub(crate) kinds: Vec<Kind>,
+    /// How often each is measured: 5 times, 3 with --quick, 15 with --full
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: Option<u16>,
+    /// Four arms and three kinds, briefly: an impression within about two minutes
+    #[arg(long, conflicts_with = "full")]
+    pub(crate) quick: bool,
+    /// Everything, often enough for numbers that can be shown to others
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Where results.json and the pictures go [default: target/bench of the workspace]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Who moves the packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum ArmName {
+    /// The bare wire: two namespaces and a veth pair, nothing else
+    Veth,
+    /// The kernel forwards, and translates nothing
+    Routed,
+    /// A Linux bridge alone
+    Bridge,
+    /// A Linux bridge, and nftables rules that masquerade and publish as Docker's do
+    Nft,
+    /// A real dockerd with default settings
+    Docker,
+    /// The same with "userland-proxy": false
+    DockerNoproxy,
+    /// netdp
+    Netdp,
+}
+
+/// Who talks to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Two containers of one network
+    ContainerToContainer,
+    /// A container to a neighbour of the host
+    ContainerToOutside,
+    /// A neighbour to a published port of the host
+    OutsideToPublished,
+    /// A process of the host to a published port on 127.0.0.1
+    HostToLoopback,
+    /// A process of the host to a published port on the host's own address
+    HostToOwnAddress,
+    /// A container to another's published port on the host's address
+    Hairpin,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Kind {
+    /// One byte there and one back over one connection, both ends on one processor
+    TcpRr,
+    /// The same by datagrams
+    UdpRr,
+    /// Connect, one byte there and one back, close; both ends on one processor
+    TcpCrr,
+    /// One stream of iperf3, the ends on two processors
+    TcpStream,
+    /// The same from the server to the client
+    TcpStreamReverse,
+    /// Four streams at once
+    TcpStreamParallel,
+}

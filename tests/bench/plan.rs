@@ -1,0 +1,65 @@
+//! What a run is made of, from the words of the command line.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::measure::Length;
+use crate::options::{ArmName, Kind, Options, Scenario};
+
+/// The arms, scenarios and kinds of a run, and how long and often each is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) arms: Vec<ArmName>,
+    pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) rounds: u16,
+    pub(crate) length: Length,
+}
+
+const QUICK_ARMS: [ArmName; 4] = [ArmName::Veth, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
+const QUICK_KINDS: [Kind; 3] = [Kind::TcpRr, Kind::TcpCrr, Kind::TcpStream];
+const QUICK_ROUNDS: u16 = 3;
+const ROUNDS: u16 = 5;
+const FULL_ROUNDS: u16 = 15;
+
+impl Plan {
+    pub(crate) fn of(options: &Options) -> Self {
+        let arms = if options.quick { &QUICK_ARMS[..] } else { ArmName::value_variants() };
+        let kinds = if options.quick { &QUICK_KINDS[..] } else { Kind::value_variants() };
+        let rounds = match (options.quick, options.full) {
+            (true, _) => QUICK_ROUNDS,
+            (_, true) => FULL_ROUNDS,
+            _ => ROUNDS,
+        };
+        let mut arms = named_or(&options.arms, arms);
+        if !arms.contains(&ArmName::Veth) {
+            arms.insert(0, ArmName::Veth);
+        }
+        Self {
+            arms,
+            scenarios: named_or(&options.scenarios, Scenario::value_variants()),
+            kinds: named_or(&options.kinds, kinds),
+            rounds: options.rounds.unwrap_or(rounds),
+            length: if options.quick { Length::brief() } else { Length::usual() },
+        }
+    }
+}
+
+impl Length {
+    fn brief() -> Self {
+        Self { warm_up: Duration::from_millis(50), time: Duration::from_millis(250) }
+    }
+
+    fn usual() -> Self {
+        Self { warm_up: Duration::from_millis(200), time: Duration::from_secs(1) }
+    }
+}
+
+/// What was named, each once and in the order of the table; or else all of these.
+fn named_or<T: Copy + Ord>(named: &[T], all: &[T]) -> Vec<T> {
+    let mut these = if named.is_empty() { all.to_vec() } else { named.to_vec() };
+    these.sort();
+    these.dedup();
+    these
+}

@@ -1,0 +1,42 @@
+//! What a run came to: on the terminal, as JSON and as pictures.
+
+use std::fs;
+use std::path::Path;
+
+use crate::arena::Remarks;
+use crate::document::document;
+use crate::ending::Ending;
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::rounds::Samples;
+use crate::summary::Row;
+use crate::table::table;
+use crate::{failed, picture};
+
+/// A run that came to its end.
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) plan: Plan,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) samples: Samples,
+    pub(crate) remarks: Remarks,
+}
+
+impl Report {
+    /// The table, and what must be known beside it.
+    pub(crate) fn print(&self) {
+        println!("{}", table(&self.plan, &self.rows));
+        println!("{}; median of {} rounds [95 % confidence interval]", self.machine.line(), self.plan.rounds);
+        self.remarks.notes.iter().for_each(|(arm, note)| println!("{arm}: {note}"));
+        self.remarks.left_out.iter().for_each(|(what, why)| println!("left out: {what}: {why}"));
+    }
+
+    /// results.json and the pictures.
+    pub(crate) fn write(&self, output: &Path) -> Result<(), Ending> {
+        let results = output.join("results.json");
+        fs::write(&results, format!("{:#}\n", document(self))).map_err(|error| failed(&results, &error))?;
+        println!("{}", results.display());
+        let pictures = picture::draw(output, &self.rows, &self.machine.line());
+        pictures.map_err(|why| Ending::Failed(format!("the pictures were not drawn: {why}")))
+    }
+}

@@ -1,0 +1,65 @@
+//! What the samples say: medians, and ratios of what was measured in the same round.
+
+use tests::statistics::{Estimate, median};
+
+use crate::options::{ArmName, Kind, Scenario};
+use crate::plan::Plan;
+use crate::rounds::{Sample, Samples};
+
+/// Any number would do; one that stays gives the same interval for the same samples.
+const SEED: u64 = 4787;
+
+/// One scenario and kind over all arms.
+pub(crate) struct Row {
+    pub(crate) scenario: Scenario,
+    pub(crate) kind: Kind,
+    pub(crate) cells: Vec<Cell>,
+    /// netdp's share of what Docker does.
+    pub(crate) to_docker: Option<Estimate>,
+}
+
+/// One arm of a row.
+pub(crate) struct Cell {
+    pub(crate) arm: ArmName,
+    pub(crate) values: Vec<f64>,
+    pub(crate) median: f64,
+    /// Share of the bare wire.
+    pub(crate) of_wire: Option<Estimate>,
+}
+
+impl Row {
+    /// An arm's cell, when it was measured.
+    pub(crate) fn cell(&self, arm: ArmName) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.arm == arm)
+    }
+}
+
+/// All rows that have a number.
+pub(crate) fn rows(plan: &Plan, samples: &Samples) -> Vec<Row> {
+    let pairs = plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
+    let row = |(scenario, kind)| row(plan, samples, scenario, kind);
+    pairs.map(row).filter(|row| row.cells.iter().any(|cell| cell.arm != ArmName::Veth)).collect()
+}
+
+fn row(plan: &Plan, samples: &Samples, scenario: Scenario, kind: Kind) -> Row {
+    let values = |arm| samples.get(&(scenario, kind, arm)).map(values);
+    let wire = values(ArmName::Veth);
+    let cell = |arm: &ArmName| {
+        let values = values(*arm)?;
+        let of_wire = wire.as_ref().and_then(|wire| paired(&values, wire));
+        Some(Cell { arm: *arm, median: median(&values)?, of_wire, values })
+    };
+    let to_docker = values(ArmName::Netdp).zip(values(ArmName::Docker));
+    let to_docker = to_docker.and_then(|(netdp, docker)| paired(&netdp, &docker));
+    Row { scenario, kind, cells: plan.arms.iter().filter_map(cell).collect(), to_docker }
+}
+
+fn values(samples: &[Sample]) -> Vec<f64> {
+    samples.iter().map(|sample| sample.value).collect()
+}
+
+/// Both have one value per round.
+fn paired(of: &[f64], to: &[f64]) -> Option<Estimate> {
+    let pairs: Vec<(f64, f64)> = of.iter().copied().zip(to.iter().copied()).collect();
+    Estimate::of_ratios(&pairs, SEED)
+}

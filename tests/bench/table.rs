@@ -1,0 +1,53 @@
+//! The table on the terminal.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use tests::statistics::Estimate;
+
+use crate::options::{ArmName, Kind};
+use crate::plan::Plan;
+use crate::summary::Row;
+use crate::word::word;
+
+/// One line per scenario and kind, one column per arm, and netdp's ratios.
+pub(crate) fn table(plan: &Plan, rows: &[Row]) -> Table {
+    let arms: Vec<ArmName> = plan.arms.iter().copied().filter(|arm| has(rows, *arm)).collect();
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    let mut heading = vec!["scenario".to_owned(), "kind".to_owned()];
+    heading.extend(arms.iter().map(word));
+    heading.extend(["netdp / veth", "netdp / docker"].map(str::to_owned));
+    table.set_header(heading);
+    let mut last = None;
+    for row in rows {
+        table.add_row(line(row, &arms, last != Some(row.scenario)));
+        last = Some(row.scenario);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn has(rows: &[Row], arm: ArmName) -> bool {
+    rows.iter().any(|row| row.cell(arm).is_some())
+}
+
+fn line(row: &Row, arms: &[ArmName], first: bool) -> Vec<String> {
+    let mut line = vec![if first { word(&row.scenario) } else { String::new() }];
+    line.push(format!("{} {}", word(&row.kind), if row.kind.is_on_one_processor() { "k/s" } else { "Gbit/s" }));
+    let value = |arm: &ArmName| row.cell(*arm).map_or_else(String::new, |cell| value(row.kind, cell.median));
+    line.extend(arms.iter().map(value));
+    let to_wire = row.cell(ArmName::Netdp).and_then(|cell| cell.of_wire);
+    line.extend([to_wire, row.to_docker].map(|ratio| ratio.map_or_else(String::new, interval)));
+    line
+}
+
+/// Thousands per second, or Gbit/s.
+fn value(kind: Kind, value: f64) -> String {
+    if kind.is_on_one_processor() { format!("{:.1}", value / 1000.0) } else { format!("{value:.1}") }
+}
+
+/// A ratio and its 95 % confidence interval.
+pub(crate) fn interval(Estimate { median, low, high }: Estimate) -> String {
+    format!("{median:.2} [{low:.2}, {high:.2}]")
+}

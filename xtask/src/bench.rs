@@ -1,0 +1,70 @@
+//! `bench`: the arena of `tests/bench`, built with optimisation, in this process's place.
+
+use std::convert::Infallible;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::lacking::Lacking;
+use crate::workspace::Workspace;
+use crate::{build, command, packages, setup};
+
+#[path = "../../tests/bench/options.rs"]
+#[expect(dead_code, reason = "the arena acts on most of them; here they only say no to a wrong word")]
+mod options;
+
+pub(crate) use options::Options;
+use options::ArmName;
+
+/// Sets up, builds, and becomes the arena: what it says and how it ends is what this command says, and Ctrl-C is for it alone.
+pub(crate) fn run(options: &Options) -> Result<Infallible> {
+    if !packages::is_root()? {
+        return Err(Lacking(
+            "the bench makes namespaces and loads programs into the kernel, which only root may do.\n\
+             run: sudo -E env \"PATH=$PATH\" cargo xtask bench"
+                .into(),
+        )
+        .into());
+    }
+    setup::run()?;
+    get_docker(options)?;
+    build::release()?;
+    let workspace = Workspace::find()?;
+    let mut arena = Command::new(arena(&workspace)?);
+    arena.args(std::env::args_os().skip(2)).env("NETDP_BIN", workspace.netdp("release"));
+    Err(arena.exec()).context("cannot start the arena")
+}
+
+/// Without it the other arms can still be measured, unless it was asked for by name.
+fn get_docker(options: &Options) -> Result<()> {
+    let named = options.arms.iter().any(|arm| matches!(arm, ArmName::Docker | ArmName::DockerNoproxy));
+    match setup::for_benchmarking() {
+        Err(error) if !named && error.is::<Lacking>() => {
+            eprintln!("bench: {error:#}");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Builds the arena, and says where it is.
+fn arena(workspace: &Workspace) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo.current_dir(&workspace.root).args(["bench", "--locked", "-p", "tests", "--bench", "arena"]);
+    cargo.args(["--no-run", "--message-format", "json-render-diagnostics"]).stdout(Stdio::piped());
+    println!("$ {}", command::line(&cargo));
+    let mut child = cargo.spawn().context("cannot start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no stdout")?;
+    let lines = BufReader::new(stdout).lines().map_while(std::result::Result::ok);
+    let built = lines.filter_map(|line| executable(&serde_json::from_str(&line).ok()?)).last();
+    ensure!(child.wait()?.success(), "the arena was not built");
+    built.context("cargo did not say where the arena is")
+}
+
+fn executable(message: &Value) -> Option<PathBuf> {
+    (message["target"]["name"] == "arena").then(|| message["executable"].as_str().map(PathBuf::from))?
+}
