@@ -51,6 +51,11 @@ impl Arena {
         Ok(arena)
     }
 
+    /// The arm of this name, when it stands.
+    pub(crate) fn arm(&self, name: ArmName) -> Option<&dyn Arm> {
+        self.arms.iter().find(|standing| standing.name == name).map(|standing| standing.arm.as_ref())
+    }
+
     /// Says so at once, and again below the table.
     pub(crate) fn leave_out(&mut self, what: String, why: String) {
         eprintln!("left out: {what}: {why}");

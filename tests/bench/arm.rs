@@ -70,6 +70,11 @@ pub(crate) trait Arm {
     /// How it carries this; nothing when it does not.
     fn way(&self, scenario: Scenario) -> Option<Way>;
 
+    /// Why it cannot carry this kind in a scenario that it otherwise has.
+    fn refuses(&self, _scenario: Scenario, _kind: Kind) -> Option<&'static str> {
+        None
+    }
+
     /// What a counter of its own stands at.
     fn count(&self, counter: &Counter) -> u64 {
         counter.read(self.place(counter.place()))

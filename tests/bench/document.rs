@@ -37,7 +37,7 @@ fn result(row: &Row, samples: &Samples) -> Value {
 }
 
 fn measured(row: &Row, cell: &Cell, samples: &Samples) -> Value {
-    let proofs = samples.get(&(row.scenario, row.kind, cell.arm)).unwrap_or_default().iter();
+    let proofs = samples.get((row.scenario, row.kind, cell.arm)).unwrap_or_default().iter();
     json!({
         "arm": word(&cell.arm),
         "median": cell.median,

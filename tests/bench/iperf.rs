@@ -14,7 +14,12 @@ use crate::port;
 const LARGEST: f64 = 65_536.0;
 
 /// Gbit/s at the receiver.
-pub(crate) fn stream(ns: &Namespace, to: IpAddr, length: Length, options: &[&str]) -> Result<Measured, String> {
+pub(crate) fn stream(
+    ns: &Namespace,
+    to: IpAddr,
+    length: Length,
+    options: &[&str],
+) -> Result<Measured, String> {
     let (to, port) = (to.to_string(), port::IPERF.to_string());
     let processors = processor::allowed();
     let ends = format!("{},{}", processors[0], processors[1 % processors.len()]);
@@ -24,7 +29,9 @@ pub(crate) fn stream(ns: &Namespace, to: IpAddr, length: Length, options: &[&str
     let report: Value = serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}\n{ran}"))?;
     let end = &report["end"]["sum_received"];
     match (report["error"].as_str(), end["bits_per_second"].as_f64(), end["bytes"].as_f64()) {
-        (None, Some(bits), Some(bytes)) if bytes > 0.0 => Ok(Measured { value: bits / 1e9, packets: packets(bytes) }),
+        (None, Some(bits), Some(bytes)) if bytes > 0.0 => {
+            Ok(Measured { value: bits / 1e9, packets: packets(bytes) })
+        }
         (error, ..) => Err(format!("iperf3: {}", error.unwrap_or("nothing was received"))),
     }
 }

@@ -81,7 +81,11 @@ fn ask_datagram(socket: &UdpSocket, lost: &mut u32) -> io::Result<()> {
 }
 
 /// Transactions one after the other: some to warm up, then those that count.
-fn repeat(length: Length, packets: u64, mut transaction: impl FnMut() -> io::Result<()>) -> io::Result<Measured> {
+fn repeat(
+    length: Length,
+    packets: u64,
+    mut transaction: impl FnMut() -> io::Result<()>,
+) -> io::Result<Measured> {
     let (warm, _) = count(length.warm_up, &mut transaction)?;
     let (done, time) = count(length.time, &mut transaction)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]

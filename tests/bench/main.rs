@@ -91,7 +91,9 @@ fn default_output() -> PathBuf {
 
 fn check() -> Result<(), Ending> {
     if !geteuid().is_root() {
-        return Err(Ending::Lacking("only root may make namespaces and load programs into the kernel".into()));
+        return Err(Ending::Lacking(
+            "only root may make namespaces and load programs into the kernel".into(),
+        ));
     }
     let lacks = tool::lacking_everywhere();
     if !lacks.is_empty() {

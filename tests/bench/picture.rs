@@ -48,7 +48,8 @@ pub(crate) fn draw(output: &Path, rows: &[Row], footer: &str) -> Result<(), Stri
 }
 
 fn draw_all(output: &Path, rows: &[Row], footer: &str) -> Drawn {
-    let font = fs::read(FONT).map_err(|error| format!("{FONT} (Debian package fonts-dejavu-core): {error}"))?;
+    let font =
+        fs::read(FONT).map_err(|error| format!("{FONT} (Debian package fonts-dejavu-core): {error}"))?;
     // It stays for the rest of the process, as the library wants it.
     register_font(FAMILY, FontStyle::Normal, font.leak()).map_err(|_| format!("{FONT} is no font"))?;
     for rows in rows.chunk_by(|a, b| a.scenario == b.scenario) {
@@ -77,7 +78,11 @@ where
     root.fill(&WHITE)?;
     let (title, mut rest) = root.split_vertically(TITLE);
     title.draw(&Text::new(heading(rows[0].scenario), (MARGIN, 16), text(24, INK)))?;
-    title.draw(&Text::new("share of the bare wire; the line is the 95 % confidence interval", (MARGIN, 46), text(13, FAINT)))?;
+    title.draw(&Text::new(
+        "share of the bare wire; the line is the 95 % confidence interval",
+        (MARGIN, 46),
+        text(13, FAINT),
+    ))?;
     let most = rows.iter().flat_map(|row| &row.cells).map(reach).fold(1.0, f64::max);
     for row in rows {
         let (area, below) = rest.split_vertically(panel_height(row));
@@ -139,7 +144,7 @@ where
 /// Where a share of the wire is, from the left.
 #[expect(clippy::cast_possible_truncation, reason = "a pixel of a picture")]
 fn across(share: f64, most: f64) -> i32 {
-    let width = f64::from(WIDTH as i32 - NAMES - VALUES);
+    let width = f64::from(WIDTH.cast_signed() - NAMES - VALUES);
     NAMES + (share / most * width).round() as i32
 }
 

@@ -32,8 +32,8 @@ pub(crate) struct Samples {
 
 impl Samples {
     /// Those of a key, when all rounds have one.
-    pub(crate) fn get(&self, key: &Key) -> Option<&[Sample]> {
-        self.of.get(key).map(Vec::as_slice)
+    pub(crate) fn get(&self, key: Key) -> Option<&[Sample]> {
+        self.of.get(&key).map(Vec::as_slice)
     }
 
     /// Whether something did not work in the middle of the run.
@@ -51,6 +51,7 @@ impl Samples {
 pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     let mut samples = Samples::default();
     let mut keys = keys(arena, plan);
+    keys.retain(|key| is_carried(arena, *key));
     let progress = progress(keys.len() * usize::from(plan.rounds));
     for round in 0..plan.rounds {
         if progress.is_hidden() {
@@ -70,12 +71,27 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
 
 /// Scenario by scenario and kind by kind, the arms that carry it.
 fn keys(arena: &Arena, plan: &Plan) -> Vec<Key> {
-    let pairs = plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
+    let pairs =
+        plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
     let carried = |(scenario, kind)| {
         let arms = arena.arms.iter().filter(move |standing| standing.arm.way(scenario).is_some());
         arms.map(move |standing| (scenario, kind, standing.name))
     };
     pairs.flat_map(carried).collect()
+}
+
+/// Says why not.
+fn is_carried(arena: &mut Arena, key: Key) -> bool {
+    let (scenario, kind, name) = key;
+    let why = arena.arm(name).and_then(|arm| arm.refuses(scenario, kind));
+    if let Some(why) = why {
+        arena.leave_out(described(key), why.to_owned());
+    }
+    why.is_none()
+}
+
+fn described((scenario, kind, name): Key) -> String {
+    format!("{}, {}, {}", word(&scenario), word(&kind), word(&name))
 }
 
 fn reverse_arms(keys: &mut [Key]) {
@@ -91,8 +107,7 @@ fn step(
     samples: &mut Samples,
     progress: &ProgressBar,
 ) -> Result<(), Ending> {
-    let (scenario, kind, name) = key;
-    let what = format!("{}, {}, {}", word(&scenario), word(&kind), word(&name));
+    let what = described(key);
     progress.set_message(what.clone());
     progress.inc(1);
     if samples.broken.contains(&key) {
@@ -112,9 +127,9 @@ fn step(
 
 fn measure(arena: &Arena, plan: &Plan, (scenario, kind, name): Key) -> Result<Sample, Failure> {
     let nothing = || Failure::Broken("the arm does not carry it".to_owned());
-    let standing = arena.arms.iter().find(|standing| standing.name == name).ok_or_else(nothing)?;
-    let way = standing.arm.way(scenario).ok_or_else(nothing)?;
-    let (value, proof) = measure::once(standing.arm.as_ref(), &way, kind, plan.length)?;
+    let arm = arena.arm(name).ok_or_else(nothing)?;
+    let way = arm.way(scenario).ok_or_else(nothing)?;
+    let (value, proof) = measure::once(arm, &way, kind, plan.length)?;
     Ok(Sample { value, proof })
 }
 

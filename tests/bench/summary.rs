@@ -36,13 +36,14 @@ impl Row {
 
 /// All rows that have a number.
 pub(crate) fn rows(plan: &Plan, samples: &Samples) -> Vec<Row> {
-    let pairs = plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
+    let pairs =
+        plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
     let row = |(scenario, kind)| row(plan, samples, scenario, kind);
     pairs.map(row).filter(|row| row.cells.iter().any(|cell| cell.arm != ArmName::Veth)).collect()
 }
 
 fn row(plan: &Plan, samples: &Samples, scenario: Scenario, kind: Kind) -> Row {
-    let values = |arm| samples.get(&(scenario, kind, arm)).map(values);
+    let values = |arm| samples.get((scenario, kind, arm)).map(values);
     let wire = values(ArmName::Veth);
     let cell = |arm: &ArmName| {
         let values = values(*arm)?;

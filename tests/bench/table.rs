@@ -12,7 +12,7 @@ use crate::word::word;
 pub(crate) fn table(plan: &Plan, rows: &[Row]) -> Table {
     let arms: Vec<ArmName> = plan.arms.iter().copied().filter(|arm| has(rows, *arm)).collect();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut heading = vec!["scenario".to_owned(), "kind".to_owned()];
     heading.extend(arms.iter().map(word));
     heading.extend(["netdp / veth", "netdp / docker"].map(str::to_owned));
@@ -34,7 +34,11 @@ fn has(rows: &[Row], arm: ArmName) -> bool {
 
 fn line(row: &Row, arms: &[ArmName], first: bool) -> Vec<String> {
     let mut line = vec![if first { word(&row.scenario) } else { String::new() }];
-    line.push(format!("{} {}", word(&row.kind), if row.kind.is_on_one_processor() { "k/s" } else { "Gbit/s" }));
+    line.push(format!(
+        "{} {}",
+        word(&row.kind),
+        if row.kind.is_on_one_processor() { "k/s" } else { "Gbit/s" }
+    ));
     let value = |arm: &ArmName| row.cell(*arm).map_or_else(String::new, |cell| value(row.kind, cell.median));
     line.extend(arms.iter().map(value));
     let to_wire = row.cell(ArmName::Netdp).and_then(|cell| cell.of_wire);
@@ -47,7 +51,7 @@ fn value(kind: Kind, value: f64) -> String {
     if kind.is_on_one_processor() { format!("{:.1}", value / 1000.0) } else { format!("{value:.1}") }
 }
 
-/// A ratio and its 95 % confidence interval.
-pub(crate) fn interval(Estimate { median, low, high }: Estimate) -> String {
-    format!("{median:.2} [{low:.2}, {high:.2}]")
+/// A ratio and its 95 % confidence interval; what was measured once has none.
+fn interval(Estimate { median, low, high }: Estimate) -> String {
+    if low < high { format!("{median:.2} [{low:.2}, {high:.2}]") } else { format!("{median:.2}") }
 }

@@ -14,11 +14,10 @@ use crate::workspace::Workspace;
 use crate::{build, command, packages, setup};
 
 #[path = "../../tests/bench/options.rs"]
-#[expect(dead_code, reason = "the arena acts on most of them; here they only say no to a wrong word")]
 mod options;
 
-pub(crate) use options::Options;
 use options::ArmName;
+pub(crate) use options::Options;
 
 /// Sets up, builds, and becomes the arena: what it says and how it ends is what this command says, and Ctrl-C is for it alone.
 pub(crate) fn run(options: &Options) -> Result<Infallible> {

@@ -31,7 +31,9 @@ impl Netdp {
         // A firewall that lets nothing pass, and says whether it was asked.
         let forward = "type filter hook forward priority filter; policy drop; counter name forwarded";
         host.ns
-            .sh(&format!("nft 'table ip bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"))
+            .sh(&format!(
+                "nft 'table ip bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"
+            ))
             .done();
         host.up_once();
         let published = port::publish_options();

@@ -103,9 +103,7 @@ impl Arm for Nft {
             Scenario::HostToLoopback => from_host(Ipv4Addr::LOCALHOST),
             Scenario::HostToOwnAddress => from_host(host),
             // By br_netfilter the bridge itself may translate it, so that the IP stack never forwards it.
-            Scenario::Hairpin => {
-                Way::new(Place::Client, Place::Server, host).counted_by([Counter::Nftables])
-            }
+            Scenario::Hairpin => Way::new(Place::Client, Place::Server, host).counted_by([Counter::Nftables]),
         })
     }
 }

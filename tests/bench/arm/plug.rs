@@ -42,7 +42,10 @@ impl Ends {
 
     /// A bridge with both containers at it.
     pub(super) fn bridged(&self) {
-        self.host.ns.sh(&format!("ip link add br0 type bridge && ip address add {GATEWAY}/16 dev br0")).done();
+        self.host
+            .ns
+            .sh(&format!("ip link add br0 type bridge && ip address add {GATEWAY}/16 dev br0"))
+            .done();
         for (ns, address) in [(&self.client, CLIENT), (&self.server, SERVER)] {
             let port = plug(ns, &self.host.ns);
             self.host.ns.sh(&format!("ip link set {port} master br0 up")).done();
