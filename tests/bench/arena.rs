@@ -21,7 +21,7 @@ pub(crate) struct Standing {
 /// What a reader of the table must know beside it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remarks {
-    /// Arms, and what is to be said about each.
+    /// What is to be said about an arm or the machine.
     pub(crate) notes: Vec<(String, String)>,
     /// What is not in the table, and why.
     pub(crate) left_out: Vec<(String, String)>,
@@ -34,7 +34,7 @@ pub(crate) struct Arena {
 }
 
 impl Arena {
-    /// Builds the arms; those that `named` says were asked for by name must be there.
+    /// Builds the arms. netdp must be there, and so must those that `named` says were asked for by name.
     pub(crate) fn build(plan: &Plan, named: &[ArmName]) -> Result<Self, Ending> {
         let mut arena = Self { arms: Vec::new(), remarks: Remarks::default() };
         for name in &plan.arms {
@@ -44,11 +44,14 @@ impl Arena {
             eprintln!("arm {}", word(name));
             match stand(*name, &plan.scenarios) {
                 Ok(standing) => arena.enter(standing),
-                Err(why) if named.contains(name) => return Err(refused(*name, &why)),
-                Err(why) => arena.leave_out(word(name), why),
+                Err(why) if named.contains(name) || *name == ArmName::Netdp => {
+                    return Err(refused(*name, &why));
+                }
+                Err(why) => arena.leave_out(word(name), &why),
             }
         }
-        Ok(arena)
+        let only_wire = arena.arms.iter().all(|standing| standing.name == ArmName::Veth);
+        if only_wire { Err(Ending::Failed("there is no arm but the wire".into())) } else { Ok(arena) }
     }
 
     /// The arm of this name, when it stands.
@@ -57,9 +60,14 @@ impl Arena {
     }
 
     /// Says so at once, and again below the table.
-    pub(crate) fn leave_out(&mut self, what: String, why: String) {
+    pub(crate) fn leave_out(&mut self, what: String, why: &str) {
         eprintln!("left out: {what}: {why}");
-        self.remarks.left_out.push((what, why));
+        self.remarks.left_out.push((what, heart(why)));
+    }
+
+    /// Adds what a reader must know of the whole run.
+    pub(crate) fn note(&mut self, about: &str, note: String) {
+        self.remarks.notes.push((about.to_owned(), note));
     }
 
     fn enter(&mut self, standing: Standing) {
@@ -78,6 +86,13 @@ impl Arena {
         }
         Ok(remarks)
     }
+}
+
+/// Of a command that failed, what it said first; the whole of it has been shown.
+fn heart(why: &str) -> String {
+    let said = why.split_once("stderr: ").map_or(why, |(_, said)| said);
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.next().unwrap_or(why).to_owned()
 }
 
 /// Interrupted children end with an error of their own, which is not the reason.

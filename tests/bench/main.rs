@@ -75,6 +75,10 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
     let (machine, plan) = (Machine::this(), Plan::of(options));
     eprintln!("{}", machine.line());
     let mut arena = Arena::build(&plan, &options.arms)?;
+    if let Some(warning) = machine.warning() {
+        eprintln!("{warning}");
+        arena.note("machine", warning);
+    }
     let samples = rounds::run(&mut arena, &plan)?;
     let remarks = arena.take_away()?;
     let report = Report { machine, rows: summary::rows(&plan, &samples), plan, samples, remarks };

@@ -85,7 +85,7 @@ fn is_carried(arena: &mut Arena, key: Key) -> bool {
     let (scenario, kind, name) = key;
     let why = arena.arm(name).and_then(|arm| arm.refuses(scenario, kind));
     if let Some(why) = why {
-        arena.leave_out(described(key), why.to_owned());
+        arena.leave_out(described(key), why);
     }
     why.is_none()
 }
@@ -119,7 +119,7 @@ fn step(
         Err(Failure::Unproved(why)) => return Err(Ending::Failed(format!("{what}: {why}"))),
         Err(Failure::Broken(why)) => {
             samples.lose(key);
-            progress.suspend(|| arena.leave_out(what, why));
+            progress.suspend(|| arena.leave_out(what, &why));
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ use crate::counter::Counter;
 use crate::options::{Kind, Scenario};
 use crate::port;
 
+/// How the names of our cgroups begin; the process's number and the bed follow.
+const CGROUP: &str = "netdp-bench-";
 const BRIDGE: &str = "docker0";
 /// Debian's own: the client must speak the daemon's version of the API.
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -130,7 +132,8 @@ struct Daemon {
 impl Daemon {
     fn start(host: &Namespace, dir: &Path, loopback: Loopback) -> Self {
         let socket = dir.join("docker.sock");
-        let cgroup = format!("netdp-bench-{}-{}", std::process::id(), dir.file_name().unwrap().display());
+        let cgroup = format!("{CGROUP}{}-{}", std::process::id(), dir.file_name().unwrap().display());
+        remove_stale_cgroups();
         let mut command = host.command("unshare");
         command.args([
             "--mount",
@@ -239,16 +242,34 @@ impl Drop for Daemon {
 
 /// A cgroup of this name in each hierarchy that has one.
 fn cgroups(name: &str) -> Vec<PathBuf> {
+    hierarchies().into_iter().map(|path| path.join(name)).filter(|path| path.is_dir()).collect()
+}
+
+/// Where cgroups are: one place, or one for each controller.
+fn hierarchies() -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
-    let hierarchies = fs::read_dir(root).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let all = std::iter::once(root.to_owned()).chain(hierarchies).map(|path| path.join(name));
-    all.filter(|path| path.is_dir()).collect()
+    std::iter::once(root.to_owned()).chain(folders_in(root)).collect()
+}
+
+fn folders_in(path: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+}
+
+/// Those of a bench that was killed: they alone are in no namespace that ended with it.
+fn remove_stale_cgroups() {
+    for path in hierarchies().iter().flat_map(|path| folders_in(path)) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let process = name.strip_prefix(CGROUP).and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|process| !Path::new("/proc").join(process).exists()) {
+            is_removed(&path);
+        }
+    }
 }
 
 /// Takes a cgroup away with those in it; not when processes of it are still ending.
 fn is_removed(path: &Path) -> bool {
-    let inner = fs::read_dir(path).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let emptied = inner.filter(|path| path.is_dir()).all(|path| is_removed(&path));
+    let emptied = folders_in(path).iter().all(|path| is_removed(path));
     emptied && fs::remove_dir(path).is_ok()
 }
 
