@@ -104,11 +104,11 @@ where
 {
     area.draw(&Text::new(kind(row.kind), (MARGIN, 6), text(15, INK)))?;
     let bottom = BARS + i32::try_from(row.cells.len())? * BAR;
-    for tenths in (0..).step_by(2).take_while(|tenths| f64::from(*tenths) / 10.0 <= most) {
-        let x = across(f64::from(tenths) / 10.0, most);
+    for percent in (0..).step_by(step(most)).take_while(|percent| f64::from(*percent) <= most * 100.0) {
+        let x = across(f64::from(percent) / 100.0, most);
         area.draw(&PathElement::new([(x, BARS), (x, bottom)], GRID))?;
         let label = text(11, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
-        area.draw(&Text::new(format!("{} %", tenths * 10), (x, bottom + 4), label))?;
+        area.draw(&Text::new(format!("{percent} %"), (x, bottom + 4), label))?;
     }
     let mut top = BARS;
     for cell in &row.cells {
@@ -116,6 +116,12 @@ where
         top += BAR;
     }
     Ok(())
+}
+
+/// Percent from one line of the grid to the next, so that there are ten at most.
+fn step(most: f64) -> usize {
+    let steps: [u16; 7] = [20, 50, 100, 200, 500, 1000, 5000];
+    steps.into_iter().find(|step| most * 100.0 / f64::from(*step) <= 10.0).map_or(usize::MAX, usize::from)
 }
 
 /// The bar of one arm, its interval, its name before it and its value behind it.

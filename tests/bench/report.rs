@@ -36,7 +36,13 @@ impl Report {
         let results = output.join("results.json");
         fs::write(&results, format!("{:#}\n", document(self))).map_err(|error| failed(&results, &error))?;
         println!("{}", results.display());
-        let pictures = picture::draw(output, &self.rows, &self.machine.line());
+        let pictures = picture::draw(output, &self.rows, &self.footer());
         pictures.map_err(|why| Ending::Failed(format!("the pictures were not drawn: {why}")))
+    }
+
+    /// What stands below each picture, which may be shown without the rest.
+    fn footer(&self) -> String {
+        let line = format!("{}; {} rounds", self.machine.line(), self.plan.rounds);
+        self.machine.warning().map_or_else(|| line.clone(), |warning| format!("{line}; {warning}"))
     }
 }

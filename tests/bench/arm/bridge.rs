@@ -36,3 +36,11 @@ pub(super) fn over_ports(server: std::net::Ipv4Addr) -> Way {
         .counted_by([Counter::Interfaces(Place::Host, "veth")])
         .past([Counter::Forwarded])
 }
+
+/// Whether what goes from port to port meets the host's rules as well.
+pub(super) fn netfilter(host: &Namespace) -> &'static str {
+    // Without the module br_netfilter there is no such file.
+    let file = "/proc/sys/net/bridge/bridge-nf-call-iptables";
+    let called = host.enter(|| std::fs::read_to_string(file).is_ok_and(|text| text.trim() == "1"));
+    if called { "bridged packets meet the rules too" } else { "bridged packets do not meet the rules" }
+}

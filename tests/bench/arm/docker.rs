@@ -15,7 +15,7 @@ use tests::process::{Ran, Service, eventually, run};
 use tests::processor;
 use tests::topology::{Bed, Host, OUTSIDE};
 
-use super::bridge::over_ports;
+use super::bridge::{netfilter, over_ports};
 use super::nft::translated_for_host;
 use super::{Arm, Place, Way, plug};
 use crate::counter::Counter;
@@ -111,7 +111,7 @@ impl Arm for Docker {
     }
 
     fn note(&self) -> Option<String> {
-        Some(format!("dockerd {}", self.version))
+        Some(format!("dockerd {}; {}", self.version, netfilter(&self.host.ns)))
     }
 
     /// Where both ends share a processor, whoever stands between them must share it too: the rate is what all of it costs.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use tests::namespace::Namespace;
 use tests::topology::{OUTSIDE, UPLINK};
 
-use super::bridge::over_ports;
+use super::bridge::{netfilter, over_ports};
 use super::plug::{Ends, SERVER, SUBNET};
 use super::{Arm, Place, Way};
 use crate::counter::Counter;
@@ -85,7 +85,7 @@ impl Arm for Nft {
 
     fn note(&self) -> Option<String> {
         let why = if self.has_flowtable { "this kernel has one" } else { "this kernel has none" };
-        Some(format!("without a flowtable ({why})"))
+        Some(format!("without a flowtable ({why}); {}", netfilter(&self.ends.host.ns)))
     }
 
     fn way(&self, scenario: Scenario) -> Option<Way> {
