@@ -42,6 +42,7 @@ use nix::unistd::geteuid;
 use arena::Arena;
 use ending::Ending;
 use machine::Machine;
+use measure::attempt;
 use options::Options;
 use plan::Plan;
 use report::Report;
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
     interrupt::heed();
     // What fails is told as the reason for which something is left out.
     std::panic::set_hook(Box::new(|_| ()));
-    run(&options).unwrap_or_else(|ending| {
+    let ended = attempt(|| run(&options)).unwrap_or_else(|why| Err(Ending::Failed(why)));
+    ended.unwrap_or_else(|ending| {
         eprintln!("error: {ending}");
         ending.code()
     })
@@ -72,6 +74,7 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
     check()?;
     let output = options.output.clone().unwrap_or_else(default_output);
     fs::create_dir_all(&output).map_err(|error| failed(&output, &error))?;
+    Report::clear(&output);
     let (machine, plan) = (Machine::this(), Plan::of(options));
     eprintln!("{}", machine.line());
     let mut arena = Arena::build(&plan, &options.arms)?;
@@ -79,8 +82,9 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
         eprintln!("{warning}");
         arena.note("machine", warning);
     }
-    let samples = rounds::run(&mut arena, &plan)?;
+    let measured = rounds::run(&mut arena, &plan);
     let remarks = arena.take_away()?;
+    let samples = measured?;
     let report = Report { machine, rows: summary::rows(&plan, &samples), plan, samples, remarks };
     report.print();
     report.write(&output)?;

@@ -3,15 +3,21 @@
 use std::fs;
 use std::path::Path;
 
+use clap::ValueEnum;
+
 use crate::arena::Remarks;
 use crate::document::document;
 use crate::ending::Ending;
 use crate::machine::Machine;
+use crate::options::Scenario;
 use crate::plan::Plan;
 use crate::rounds::Samples;
 use crate::summary::Row;
 use crate::table::table;
+use crate::word::word;
 use crate::{failed, picture};
+
+const RESULTS: &str = "results.json";
 
 /// A run that came to its end.
 pub(crate) struct Report {
@@ -33,11 +39,22 @@ impl Report {
 
     /// results.json and the pictures.
     pub(crate) fn write(&self, output: &Path) -> Result<(), Ending> {
-        let results = output.join("results.json");
+        let results = output.join(RESULTS);
         fs::write(&results, format!("{:#}\n", document(self))).map_err(|error| failed(&results, &error))?;
         println!("{}", results.display());
         let pictures = picture::draw(output, &self.rows, &self.footer());
         pictures.map_err(|why| Ending::Failed(format!("the pictures were not drawn: {why}")))
+    }
+
+    /// Takes away what another run left, of which this one might write only a part.
+    pub(crate) fn clear(output: &Path) {
+        let pictures = Scenario::value_variants().iter().flat_map(|scenario| {
+            ["svg", "png"].map(|extension| output.join(word(scenario)).with_extension(extension))
+        });
+        for path in pictures.chain([output.join(RESULTS)]) {
+            // Most often there is none.
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// What stands below each picture, which may be shown without the rest.

@@ -50,6 +50,8 @@ pub(crate) const VM: &[&str] = &[
 pub(crate) const BENCH: &[&str] = &["busybox-static", "fonts-dejavu-core", "iptables"];
 /// Debian's Docker, for a machine that has no other.
 pub(crate) const DOCKER: &str = "docker.io";
+/// Its client, where it is a package of its own (since Debian 13).
+pub(crate) const DOCKER_CLIENT: &str = "docker-cli";
 
 const APT: &str = "/usr/bin/apt-get";
 

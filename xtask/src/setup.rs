@@ -36,12 +36,16 @@ pub(crate) fn for_fuzzing() -> Result<()> {
 /// What the bench compares with, and what its containers run.
 pub(crate) fn for_benchmarking() -> Result<()> {
     packages::restore_policy().context("a former setup was cut off")?;
+    let there = |tool: &str| command::output(Command::new(tool).arg("--version")).is_ok();
     let mut missing = packages::missing(packages::BENCH)?;
     // Debian's would push out another one that somebody works with.
-    if command::output(Command::new("dockerd").arg("--version")).is_err() {
+    if !there("dockerd") {
         missing.push(packages::DOCKER);
     }
-    if missing.is_empty() { Ok(()) } else { packages::install(&missing) }
+    if !missing.is_empty() {
+        packages::install(&missing)?;
+    }
+    if there("docker") { Ok(()) } else { packages::install(&[packages::DOCKER_CLIENT]) }
 }
 
 /// The toolchain for the BPF target, and whether anything had to be installed.
