@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::namespace::Namespace;
 use tests::process::{Ran, Service, eventually, run};
@@ -213,17 +214,31 @@ impl Daemon {
         }
     }
 
-    /// Its docker-proxies, and not those of another daemon: its PID namespace tells.
     fn proxies(&self) -> Vec<PathBuf> {
-        let namespace = |path: PathBuf| fs::read_link(path).ok();
-        let ours = namespace(format!("/proc/{}/ns/pid_for_children", self.service.id()).into());
-        let processes =
-            numbers_in(Path::new("/proc")).into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}")));
         let is_proxy = |path: &PathBuf| {
             fs::read_to_string(path.join("comm")).is_ok_and(|name| name.trim() == "docker-proxy")
-                && namespace(path.join("ns/pid")) == ours
         };
-        processes.filter(is_proxy).collect()
+        self.processes().map(|pid| PathBuf::from(format!("/proc/{pid}"))).filter(is_proxy).collect()
+    }
+
+    /// The daemon and its helpers, and not those of another: its PID namespace tells.
+    fn processes(&self) -> impl Iterator<Item = i32> {
+        let namespace = |path: String| fs::read_link(path).ok();
+        let ours = namespace(format!("/proc/{}/ns/pid_for_children", self.service.id()));
+        let is_ours = move |pid: &i32| ours.is_some() && namespace(format!("/proc/{pid}/ns/pid")) == ours;
+        numbers_in(Path::new("/proc")).into_iter().filter(is_ours)
+    }
+
+    /// Ends it with all that it started, in such an order that `unshare`, its parent, sees its end: nobody else need do so.
+    fn end(&mut self) {
+        for pid in self.processes() {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while self.service.ended().is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.service.finish();
     }
 }
 
@@ -231,7 +246,7 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         // The containers first, because their cgroups are not in a namespace; then all the rest at once.
         let _ = self.docker(&["rm", "--force", "client", "server"]);
-        let _ = self.service.finish();
+        self.end();
         let left = || cgroups(&self.cgroup).iter().filter(|path| !is_removed(path)).count();
         let deadline = Instant::now() + Duration::from_secs(5);
         while left() > 0 && Instant::now() < deadline {
