@@ -1,6 +1,8 @@
 //! What the numbers are from.
 
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use nix::sys::utsname::uname;
 use serde_json::{Value, json};
@@ -13,21 +15,22 @@ pub(crate) struct Machine {
     pub(crate) processors: usize,
     pub(crate) kernel: String,
     pub(crate) date: String,
-    /// How many tasks wanted to run in the minute before.
-    pub(crate) load: f64,
+    /// Share of the processors' time that something else took shortly before.
+    pub(crate) busy: f64,
 }
 
-/// Tasks that may run beside the bench without being worth a word.
-const IDLE: f64 = 0.5;
+/// What may be taken without being worth a word.
+const IDLE: f64 = 0.05;
+/// How long it is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 impl Machine {
     pub(crate) fn this() -> Self {
         let table = fs::read_to_string("/proc/cpuinfo").unwrap();
         let model = table.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let date = run(std::process::Command::new("date").args(["--utc", "--iso-8601=minutes"])).ok().stdout;
-        let load = fs::read_to_string("/proc/loadavg").unwrap();
         Self {
-            load: load.split(' ').next().unwrap().parse().unwrap(),
+            busy: busy(),
             processor: model.map_or("unknown", |(_, name)| name).to_owned(),
             processors: processor::allowed().len(),
             kernel: uname().unwrap().release().to_string_lossy().into_owned(),
@@ -37,19 +40,36 @@ impl Machine {
 
     /// In one line.
     pub(crate) fn line(&self) -> String {
-        let Self { processor, processors, kernel, date, load: _ } = self;
+        let Self { processor, processors, kernel, date, busy: _ } = self;
         format!("{processors} processors ({processor}), Linux {kernel}, {date}")
     }
 
     pub(crate) fn document(&self) -> Value {
-        let Self { processor, processors, kernel, date, load } = self;
-        json!({ "processor": processor, "processors": processors, "kernel": kernel, "date": date, "load": load })
+        let Self { processor, processors, kernel, date, busy } = self;
+        json!({ "processor": processor, "processors": processors, "kernel": kernel, "date": date, "busy": busy })
     }
 
     /// That something else was running when it began.
     pub(crate) fn warning(&self) -> Option<String> {
-        let load = self.load;
-        let text = || format!("busy with something else (load {load:.1}): do not trust these numbers");
-        (load > IDLE).then(text)
+        let percent = self.busy * 100.0;
+        let text = || format!("{percent:.0} % busy with something else: do not trust these numbers");
+        (self.busy > IDLE).then(text)
     }
+}
+
+/// What the processors do while we do nothing. Not the load average, which remembers that the bench itself was just compiled.
+fn busy() -> f64 {
+    let (idle, all) = times();
+    thread::sleep(LOOK);
+    let (idle_then, all_then) = times();
+    1.0 - (idle_then - idle) / (all_then - all).max(1.0)
+}
+
+/// Ticks that all processors together were idle, or waited for a disk, and all of their ticks.
+fn times() -> (f64, f64) {
+    let table = fs::read_to_string("/proc/stat").unwrap();
+    let total = table.lines().next().unwrap().split_whitespace().skip(1);
+    let ticks: Vec<f64> = total.map(|number| number.parse().unwrap()).collect();
+    // The last two are part of the first two.
+    (ticks[3] + ticks[4], ticks[..8].iter().sum())
 }
