@@ -149,6 +149,13 @@ impl Beds {
         self.others[3].sh(line).done();
     }
 
+    /// How many fragments of containers netdp has dropped for being more than it keeps.
+    pub(crate) fn beyond_limit(&self) -> u64 {
+        let drops = self.host.json(&["drops"]);
+        let limit = drops.as_array().unwrap().iter().find(|row| row["reason"] == "fragment_limit");
+        limit.map_or(0, |row| row["packets"].as_u64().unwrap())
+    }
+
     /// What netdp counted, for a failure.
     pub(crate) fn drops(&self) -> String {
         self.host.netdp(&["drops"]).stdout

@@ -53,6 +53,8 @@ struct Report {
     answered: usize,
     dropped: usize,
     meant: BTreeMap<&'static str, usize>,
+    /// [`Beds::beyond_limit`] when it was last asked for.
+    beyond_limit: u64,
     classes: BTreeMap<String, Class>,
 }
 
@@ -134,12 +136,11 @@ fn run(beds: &Beds, seed: u64, packets: usize) -> Report {
     let show = shown();
     while report.packets < packets && show.is_none_or(|(_, last)| report.steps <= last) {
         let step = traffic.next();
-        let outcomes = outcomes(beds, &step, &traffic);
+        let (outcomes, difference) = outcomes(beds, &step, &traffic, &mut report.beyond_limit);
         let [nftables, netdp] = &outcomes;
         if show.is_some_and(|(first, _)| first <= report.steps) {
             println!("step {}: {}\n{}", report.steps, step.label, story(&step, &traffic, [nftables, netdp]));
         }
-        let difference = Difference::between(&step, &traffic, [nftables, netdp]);
         report.count(&step, nftables);
         if let Some(difference) = &difference {
             report.differs(difference, || story(&step, &traffic, [nftables, netdp]));
@@ -158,21 +159,31 @@ fn run(beds: &Beds, seed: u64, packets: usize) -> Report {
     report
 }
 
-/// What became of a step in both beds, after some patience while that is not the same and not meant: a processor that has
-/// much to do hands frames over late.
-fn outcomes(beds: &Beds, step: &Step, traffic: &Traffic) -> [Outcome; 2] {
+/// What became of a step in both beds, and in what that differs, after some patience while the difference is not meant: a
+/// processor that has much to do hands frames over late.
+fn outcomes(
+    beds: &Beds,
+    step: &Step,
+    traffic: &Traffic,
+    beyond_limit: &mut u64,
+) -> ([Outcome; 2], Option<Difference>) {
     let mut outcomes = Who::BOTH.map(|who| Outcome::of(beds, who, step, traffic));
     for patience in [1, 2, 5, 20, 50] {
-        let difference = Difference::between(step, traffic, [&outcomes[0], &outcomes[1]]);
-        if difference.is_none_or(|difference| allowed(&difference).is_some()) {
-            break;
+        let mut difference = Difference::between(step, traffic, [&outcomes[0], &outcomes[1]]);
+        if let Some(lost) = difference.as_mut().filter(|difference| difference.may_be_beyond_limit()) {
+            let before = std::mem::replace(beyond_limit, beds.beyond_limit());
+            lost.is_beyond_limit = *beyond_limit > before;
+        }
+        if difference.as_ref().is_none_or(|difference| allowed(difference).is_some()) {
+            return (outcomes, difference);
         }
         thread::sleep(Duration::from_millis(patience));
         for (who, outcome) in Who::BOTH.into_iter().zip(&mut outcomes) {
             outcome.take_late(beds, who, step, traffic);
         }
     }
-    outcomes
+    let difference = Difference::between(step, traffic, [&outcomes[0], &outcomes[1]]);
+    (outcomes, difference)
 }
 
 fn remember(traffic: &mut Traffic, step: &Step, number: usize, nftables: &Outcome, netdp: &Outcome) {

@@ -171,6 +171,9 @@ pub(crate) struct Difference {
     pub(crate) is_first: bool,
     /// Whether the beds have chosen different ports for the flow.
     pub(crate) has_two_ports: bool,
+    /// Whether netdp has counted fragments of it as more than it keeps of a container. To be asked for:
+    /// [`Difference::may_be_beyond_limit`].
+    pub(crate) is_beyond_limit: bool,
     /// Whether both beds have passed on the same datagram, in different fragments.
     pub(crate) is_same_whole: bool,
     /// Whether it is for the port of a client of DHCP.
@@ -219,6 +222,7 @@ impl Difference {
             acknowledged,
             is_first,
             has_two_ports,
+            is_beyond_limit: false,
             is_same_whole,
             is_dhcp,
             too_big,
@@ -227,6 +231,11 @@ impl Difference {
             netdp: right,
             fields,
         })
+    }
+
+    /// Whether it is one that the limit of what is kept of a container's fragments may have made.
+    pub(crate) fn may_be_beyond_limit(&self) -> bool {
+        self.netdp == "nothing" && self.end.is_container() && self.label.starts_with("fragments ")
     }
 
     pub(crate) fn class(&self) -> String {
