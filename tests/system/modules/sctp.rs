@@ -10,7 +10,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use tests::capture::{Capture, Frame};
+use tests::capture::{Capture, Frame, Seen};
 use tests::module::needs;
 use tests::namespace::Namespace;
 use tests::process::patient;
@@ -164,8 +164,18 @@ fn association_with_a_published_port_reaches_the_port_behind_it() {
     for wire in &wires {
         let seen = wire.seen();
         assert!(seen.frames.iter().filter_map(Frame::ipv4).any(|(protocol, ..)| protocol == SCTP));
-        seen.assert_checksums();
+        assert_sums(&seen);
     }
+}
+
+/// The receiver's stack writes a zero into the frame for as long as it sums it (`sctp_compute_cksum`), which a capture on
+/// another processor may see: the frame is one for both. A packet that never had a sum would not be answered.
+fn assert_sums(seen: &Seen) {
+    let is_being_summed = |wrong: &&String| wrong.contains("SCTP checksum [00, 00, 00, 00]");
+    let being_summed = seen.wrong.iter().filter(is_being_summed).count();
+    assert!(being_summed * 20 <= seen.total, "{being_summed} of {} frames without a sum", seen.total);
+    let wrong: Vec<_> = seen.wrong.iter().filter(|wrong| !is_being_summed(wrong)).collect();
+    assert!(wrong.is_empty(), "{} wrong: {:#?}", wrong.len(), wrong.first());
 }
 
 #[test]
