@@ -151,7 +151,7 @@ pub(crate) const ALLOWED: &[Allowed] = &[
             ["tcp ", "icmp error ", "junk: "].iter().any(|label| is(difference, label))
                 && difference.doubtful
                 && is_stopped(difference)
-                && passes(&difference.netdp)
+                && (passes(&difference.netdp) || difference.netdp.starts_with("icmp 11/0 "))
         },
     },
     Allowed {
@@ -317,11 +317,12 @@ pub(crate) const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         name: "fragments for the host beyond a container's limit",
-        reason: "those that netdp does not keep are left to the stack of the host, which has nobody at the published port",
+        reason: "those that netdp does not keep are left to the stack of the host, which has nobody at the published port, or only \
+                 some of them",
         covers: |difference| {
             is(difference, "fragments ")
                 && difference.way == Some(Way::Hairpin)
-                && difference.netdp == "icmp 3/3 inside"
+                && (difference.netdp == "icmp 3/3 inside" || is_dropped(difference))
         },
     },
     Allowed {
@@ -371,9 +372,10 @@ pub(crate) const ALLOWED: &[Allowed] = &[
         name: "an error about a connection that the server has begun anew",
         reason: "after a RST conntrack takes a SYN of the server for another connection, from the port behind the published one",
         covers: |difference| {
-            let ports = ["icmp.checksum", "inner tcp.checksum", "inner tcp.dport"];
+            // Of eight quoted bytes the ports are payload.
+            let ports = ["icmp.checksum", "inner tcp.checksum", "inner tcp.dport", "inner payload.bytes"];
             is(difference, "icmp error ")
-                && difference.doubtful
+                && (difference.doubtful || difference.refused)
                 && difference.way == Some(Way::Published)
                 && are_all(difference, |field| ports.contains(&field))
         },

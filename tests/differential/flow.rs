@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::beds::{End, Who};
 use crate::canonical::Naming;
 use crate::frame::{self, Tuple};
+use crate::outcome::is_doubtful;
 use crate::stream::{Side, Stream};
 
 /// Which way it takes through the host.
@@ -36,6 +37,10 @@ pub(crate) struct Flow {
     /// Of TCP: the highest acknowledgment that was sent to the client and to the server.
     acked: [Option<u32>; 2],
     pub(crate) history: VecDeque<String>,
+    /// Whether its first packet was answered by a RST.
+    pub(crate) refused: bool,
+    /// Whether a segment of it was not what its receiver expects.
+    pub(crate) doubtful: bool,
     pub(crate) steps_left: usize,
     pub(crate) touched: Instant,
 }
@@ -57,6 +62,8 @@ impl Flow {
             delivered: [const { [const { None }; 2] }; 2],
             acked: [None; 2],
             history: VecDeque::new(),
+            refused: false,
+            doubtful: false,
             steps_left: steps,
             touched: Instant::now(),
         }
@@ -115,6 +122,8 @@ impl Flow {
     }
 
     pub(crate) fn remember(&mut self, line: String) {
+        self.refused |= line.contains("tcp rst to a syn:");
+        self.doubtful |= is_doubtful(&line);
         if self.history.len() == REMEMBERED {
             self.history.pop_front();
         }

@@ -198,9 +198,8 @@ impl Difference {
         }
         let flow = step.flow.map(|at| &traffic.flows[at]);
         let way = flow.map(|flow| flow.way);
-        let refused =
-            flow.is_some_and(|flow| flow.history.iter().any(|line| line.contains("tcp rst to a syn:")));
-        let doubtful = flow.is_some_and(|flow| flow.history.iter().any(|line| is_doubtful(line)));
+        let refused = flow.is_some_and(|flow| flow.refused);
+        let doubtful = flow.is_some_and(|flow| flow.doubtful);
         let sent = &step.inputs[0].frames[Who::Netdp as usize];
         let acknowledged = step.label.starts_with("icmp error ")
             && flow.is_some_and(|flow| flow.is_acknowledged(step.from, sent));
@@ -256,7 +255,7 @@ impl Difference {
 const SMALLEST_PATH: usize = 1300;
 
 /// Whether a line of a flow's history tells of a RST, or of a segment that is not what its receiver expects.
-fn is_doubtful(line: &str) -> bool {
+pub(crate) fn is_doubtful(line: &str) -> bool {
     line.contains("rst") || UNEXPECTED.iter().any(|label| line.contains(label))
 }
 
