@@ -112,11 +112,19 @@ impl RawSocket {
         check(unsafe { libc::setsockopt(self.0.as_raw_fd(), level, option, pointer, length) }).map(|_| ())
     }
 
-    /// Sends one frame as it is.
+    /// Sends one frame as it is; once more, for a while, when the kernel has dropped it because its queue is full.
     pub fn send(&self, frame: &[u8]) {
-        // SAFETY: the pointer and the length are those of `frame`.
-        let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
-        assert_eq!(usize::try_from(sent).ok(), Some(frame.len()), "{}", io::Error::last_os_error());
+        for _ in 0..1000 {
+            // SAFETY: the pointer and the length are those of `frame`.
+            let sent = unsafe { libc::send(self.0.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+            let error = io::Error::last_os_error();
+            if sent >= 0 || error.raw_os_error() != Some(libc::ENOBUFS) {
+                assert_eq!(usize::try_from(sent).ok(), Some(frame.len()), "{error}");
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        panic!("the kernel's queue is full and stays so");
     }
 
     /// Writes a frame that has come already to the buffer, and gives its length; `None` when none is there.
