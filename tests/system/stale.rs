@@ -16,7 +16,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use tests::capture::Capture;
 use tests::namespace::Namespace;
-use tests::process::{measured, patient};
+use tests::process::{Ran, Service, measured, patient};
 use tests::server::{Server, ask_stream, assert_served, connect};
 use tests::topology::{Bed, Container, Host};
 
@@ -107,6 +107,24 @@ fn client_of_a_container_that_vanished_and_came_back_under_its_name_recovers_wit
         let server = Server::start(&c2.ns, 80);
         (c2, server)
     });
+}
+
+/// A process holds the namespace of c1, whose path is gone, for so many seconds; c1 is attached anew meanwhile.
+fn attached_anew_while_held(seconds: &str) -> Ran {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let c1 = bed.container(&host, "c1", &[]);
+    let _holder = Service::start(c1.ns.command("sleep").arg(seconds));
+    drop(c1);
+    let ns = bed.namespace("c2");
+    host.netdp(&["attach", "--netns", ns.path().to_str().unwrap(), "--name", "c1"])
+}
+
+#[test]
+fn name_of_a_namespace_that_ends_in_a_moment_is_given_on_and_one_that_stays_keeps_it() {
+    attached_anew_while_held("0.5").done();
+    attached_anew_while_held("60").exits(1).says("endpoint c1 is another network namespace").done_failing();
 }
 
 /// Sends datagrams of one flow at full speed.
