@@ -36,6 +36,7 @@ pub mod timers;
 pub mod tracker;
 pub mod translate;
 pub mod uplink;
+pub mod without;
 
 pub use addr::{Addr, Mac, Port};
 pub use endpoint::{Endpoint, EndpointKey, Link, SubnetKey, link_flags};

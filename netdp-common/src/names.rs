@@ -78,6 +78,9 @@ pub const NETNS_COOKIE: &str = "NETNS_COOKIE";
 /// Read-only global, set at load: how many flows the table has room for.
 pub const FLOW_CAPACITY: &str = "FLOW_CAPACITY";
 
+/// Read-only global, set at load: mechanisms to do without ([`crate::without`]).
+pub const WITHOUT: &str = "WITHOUT";
+
 /// All maps that are pinned, in the order in which the object declares them.
 pub const MAPS: [&str; 26] = [
     LINKS, ENDPOINTS, PORTS, SOURCES, SUBNETS, EXCLUDED, UPLINKS, HOST_ADDRS, DENY, WIRE, SETTINGS, FLOWS,

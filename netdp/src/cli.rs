@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::deny::{self, Prefix};
-use crate::model::{Mac, Prefilter, Protocol};
+use crate::model::{Mac, Mechanism, Prefilter, Protocol};
 use crate::names::Name;
 use crate::publish::PortSpec;
 
@@ -243,6 +243,9 @@ pub struct Up {
     /// in the kernel, and nowhere on a veth, whose other end would lose its segmentation offload.
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     pub prefilter: Prefilter,
+    /// A mechanism that the programs do without, to measure what it is worth. Until the next `netdp up`.
+    #[arg(long, value_name = "MECHANISM", hide = true)]
+    pub without: Vec<Mechanism>,
     /// Bring the datapath up and end; it needs no process.
     #[arg(long)]
     pub once: bool,

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use netdp_common::without;
 use serde::{Deserialize, Serialize};
 
 use crate::datapath::XdpMode;
@@ -500,6 +501,29 @@ pub struct Host {
     pub prefilters: BTreeMap<String, Prefilter>,
     /// The host takes packets with its own addresses as their source from outside (`accept_local`).
     pub accepts_local: bool,
+}
+
+/// What the programs can do without ([`netdp_common::without`]).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Mechanism {
+    /// Handing packets to a container past its veth.
+    RedirectPeer,
+    /// Keeping what the routing table has said for a moment.
+    KeptRoutes,
+}
+
+impl Mechanism {
+    /// All of these, as the programs know them.
+    pub fn mask(mechanisms: &[Self]) -> u32 {
+        mechanisms.iter().fold(0, |mask, mechanism| mask | mechanism.flag())
+    }
+
+    const fn flag(self) -> u32 {
+        match self {
+            Self::RedirectPeer => without::REDIRECT_PEER,
+            Self::KeptRoutes => without::KEPT_WAYS,
+        }
+    }
 }
 
 /// Where the prefilter is to run.

@@ -78,6 +78,8 @@ pub struct Kernel {
     prefilter: Option<Prefilter>,
     /// For how many a flow table is made.
     flows: u32,
+    /// Mechanisms that the programs do without ([`netdp_common::without`]).
+    without: u32,
     signals: Vec<Signal>,
     unfinished: BTreeSet<String>,
     cut_short: bool,
@@ -96,6 +98,7 @@ impl Kernel {
             uplinks,
             prefilter: None,
             flows: Limit::Table.default_value(),
+            without: 0,
             signals: Vec::new(),
             unfinished: BTreeSet::new(),
             cut_short: false,
@@ -267,6 +270,11 @@ impl Kernel {
         self.flows = flows;
     }
 
+    /// Has programs that are loaded do without some mechanisms ([`netdp_common::without`]).
+    pub fn set_without(&mut self, mechanisms: u32) {
+        self.without = mechanisms;
+    }
+
     /// Loads the programs, or the present ones in place of older ones.
     pub async fn load(&mut self) -> Result<(), Error> {
         self.load_programs()?;
@@ -277,7 +285,7 @@ impl Kernel {
     fn load_programs(&mut self) -> Result<(), Error> {
         let was_up = self.is_up();
         let path = bpffs::ensure(&self.run_dir)?;
-        match Datapath::load(&path, self.flows) {
+        match Datapath::load(&path, self.flows, self.without) {
             Ok(datapath) => {
                 self.datapath = Some(datapath);
                 Ok(())

@@ -34,6 +34,7 @@ mod ipv4 {
     mod masquerade;
     mod outgoing;
     mod protocols;
+    mod route;
     mod to_bridge;
     mod to_uplink;
     mod unasked;
@@ -56,6 +57,7 @@ mod ipv6 {
     mod masquerade;
     mod outgoing;
     mod protocols;
+    mod route;
     mod to_bridge;
     mod to_uplink;
     mod unasked;

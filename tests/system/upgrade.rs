@@ -167,7 +167,7 @@ fn old_version(bed: &Bed, way: Way) -> (Host, Container, Container) {
     let c2 = way.container(bed, &host, "c2", &[]);
     let present = Loaded::of(&host);
     let path = host.run_dir().join("bpf");
-    host.ns.enter(|| Datapath::load_object(&path, 131_072, OBJECT).map(drop)).unwrap();
+    host.ns.enter(|| Datapath::load_object(&path, 131_072, 0, OBJECT).map(drop)).unwrap();
     let former = Loaded::of(&host);
     present.assert_replaced_by(&former);
     former.assert_whole(&host);

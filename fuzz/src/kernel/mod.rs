@@ -2,12 +2,16 @@
 
 #[path = "../../../netdp-ebpf/src/kernel/access.rs"]
 mod access;
+#[path = "../../../netdp-ebpf/src/kernel/bytes.rs"]
+mod bytes;
 #[path = "../../../netdp-ebpf/src/kernel/call.rs"]
 mod call;
 mod conntrack;
 #[path = "../../../netdp-ebpf/src/kernel/family.rs"]
 mod family;
 mod forward;
+#[path = "../../../netdp-ebpf/src/kernel/header.rs"]
+mod header;
 #[path = "../../../netdp-ebpf/src/kernel/icmp.rs"]
 mod icmp;
 mod maps;
@@ -126,10 +130,10 @@ fn parse(packet: &Packet, zone: Zone, tuple: &mut Tuple) -> Result<(), Reason> {
     parse::transport(packet, zone, tuple)
 }
 
-fn hop(exit: Exit) -> nat::Hop {
+fn hop(exit: Exit) -> header::Hop {
     match exit {
-        Exit::ENDPOINT => nat::Hop::RoutedToEndpoint,
-        Exit::UPLINK => nat::Hop::Routed,
-        _ => nat::Hop::Local,
+        Exit::ENDPOINT => header::Hop::RoutedToEndpoint,
+        Exit::UPLINK => header::Hop::Routed,
+        _ => header::Hop::Local,
     }
 }

@@ -6,6 +6,8 @@ use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes};
 use aya_ebpf::programs::TcContext;
 
+use super::bytes;
+
 /// Ethernet and ARP; or Ethernet, IPv4 without options, and the eight bytes that every transport header has. Not more
 /// before the protocol is known: of a GSO frame of SCTP, what follows its header of twelve bytes are whole segments, and
 /// one that bytes are taken from is spoilt.
@@ -148,8 +150,8 @@ impl Packet {
     pub(super) fn read<T: Copy>(&self, offset: u32) -> Option<T> {
         let at = self.at::<T>(offset)?;
         // SAFETY: `at` has checked that all of T lies in the frame; header types are made of integers, so any
-        // bytes are a value; read_unaligned asks for no alignment.
-        Some(unsafe { at.read_unaligned() })
+        // bytes are a value.
+        Some(unsafe { bytes::read(at) })
     }
 
     /// Reads a value that a rare packet has, wherever it lies: by a helper that copies, so that the verifier has no pointer

@@ -84,7 +84,7 @@ fn make(packet: &Packet, answer: Answer) -> Option<()> {
 #[inline(always)]
 fn rest(tuple: &Tuple, answer: Answer) -> Option<u32> {
     let Answer::TooBig = answer else { return Some(0) };
-    let mtu = scratch::way()?.mtu();
+    let mtu = scratch::answer()?.mtu();
     if !tuple.dont_fragment || mtu == 0 {
         return None;
     }

@@ -3,16 +3,17 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::__sk_buff;
-use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
+use aya_ebpf::helpers::{bpf_get_prandom_u32, bpf_loop};
 use netdp_common::mapping::QUERY_SILENCE;
 use netdp_common::settings;
-use netdp_common::timers::{FINAL_SILENCE, State, silence, ticks};
+use netdp_common::timers::{FINAL_SILENCE, State, silence};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow, PORT_TRIES, candidate, mirror};
 use netdp_common::{Exit, Flow, FlowKey, Numbers, Payer, Reason, Zone, proto};
 
 use super::access::Packet;
 use super::call;
+use super::clock;
 use super::mapping::{self, Outcome};
 use super::maps::{FLOWS, LINKS, SETTINGS};
 use super::parse::{self, Tuple};
@@ -25,26 +26,19 @@ pub(super) const BPF_ANY: u64 = 0;
 pub(super) const BPF_NOEXIST: u64 = 1;
 pub(super) const EEXIST: i32 = -17;
 
-/// The time in ticks.
-#[inline(always)]
-pub(super) fn now() -> u32 {
-    // SAFETY: the helper takes nothing and reads a clock.
-    ticks(unsafe { bpf_ktime_get_coarse_ns() })
-}
-
 /// The live entry of a packet, with its state, stamp and counts brought up to date. One look-up, and a second one
 /// only when the state changes or the entry seems to have expired.
 #[inline(always)]
 pub(super) fn follow(packet: &Packet, tuple: &Tuple) -> Option<*mut Flow> {
     let flow = FLOWS.get_ptr_mut(&tuple.key)?;
-    let now = now();
+    let now = clock::now();
     // SAFETY: the kernel keeps the value in place while the program runs. Other CPUs may write the same fields;
     // each is a single aligned store of a value that is right by itself.
     unsafe {
         if (*flow).seen != now && conntrack_refresh(flow, now, packet.ifindex()) == ENDED {
             return None;
         }
-        conntrack_track(packet.skb(), tuple, flow);
+        track(packet, tuple, flow);
         let segments = packet.gso_segs();
         (*flow).packets += u64::from(if segments == 0 { 1 } else { segments });
         (*flow).bytes += u64::from(packet.len());
@@ -66,7 +60,7 @@ pub(super) fn followed(tuple: &mut Tuple) -> Option<*mut Flow> {
 pub(super) fn peek(key: &FlowKey) -> Option<&'static Flow> {
     let flow = FLOWS.get_ptr(key)?;
     // SAFETY: the kernel keeps the value in place while the program runs; it is read only.
-    unsafe { if has_ended(flow, &(*flow).twin_key(key), now()) { None } else { Some(&*flow) } }
+    unsafe { if has_ended(flow, &(*flow).twin_key(key), clock::now()) { None } else { Some(&*flow) } }
 }
 
 /// What [`conntrack_refresh`] returns of a flow that has expired, and of one that lives.
@@ -74,7 +68,7 @@ const ENDED: u32 = 0;
 const LIVES: u32 = 1;
 
 /// Stamps an entry that was last seen in another tick, in a packet that came in by `ifindex`; ends it when it has expired. A
-/// call that is verified once, as is `conntrack_track`; and their keys are not to lie on the stack of every packet.
+/// call that is verified once, as is `conntrack_weigh`; and their keys are not to lie on the stack of every packet.
 ///
 /// `flow` is the value that the kernel returned for the tuple's key.
 #[unsafe(no_mangle)]
@@ -194,18 +188,8 @@ fn query(_: State) -> u32 {
     QUERY_SILENCE
 }
 
-/// Brings state and numbers up to date. `flow` is the value that the kernel returned for the tuple's key. Zero.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn conntrack_track(skb: *mut __sk_buff, tuple: *const Tuple, flow: *mut Flow) -> u32 {
-    if tuple.is_null() || flow.is_null() {
-        return 0;
-    }
-    // SAFETY: the kernel keeps the value in place while the program runs; the tuple is the caller's.
-    unsafe { track(&Packet::of(skb), &*tuple, flow) };
-    0
-}
-
+/// Brings state and numbers up to date.
+///
 /// # Safety
 /// `flow` is the value that the kernel returned for the tuple's key.
 #[inline(always)]
@@ -214,13 +198,25 @@ unsafe fn track(packet: &Packet, tuple: &Tuple, flow: *mut Flow) {
     // SAFETY: by the contract of this function.
     unsafe {
         if !tracker::is_settled((*flow).state, proto, (*flow).is_reply(), flags) {
-            weigh(packet, tuple, flow);
+            conntrack_weigh(packet.skb(), tuple, flow);
         } else if proto == proto::TCP
             && let Some(segment) = parse::segment(packet, tuple)
         {
             (*flow).numbers = (*flow).numbers.after(flags, &segment);
         }
     }
+}
+
+/// [`weigh`], as a call that is verified once. Zero.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn conntrack_weigh(skb: *mut __sk_buff, tuple: *const Tuple, flow: *mut Flow) -> u32 {
+    if tuple.is_null() || flow.is_null() {
+        return 0;
+    }
+    // SAFETY: the kernel keeps the value in place while the program runs; the tuple is the caller's.
+    unsafe { weigh(&Packet::of(skb), &*tuple, flow) };
+    0
 }
 
 /// Holds a packet that may change the state against what the other direction has said: it changes both entries, one,

@@ -5,6 +5,8 @@ use core::hint::black_box;
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 
+use super::bytes;
+
 /// Every offset that is read is at most this, said to the verifier by a mask: two VLAN tags, and the extension headers of
 /// IPv6 as far as anybody has them.
 pub(super) const MAX_OFFSET: u32 = 0x1ff;
@@ -59,7 +61,7 @@ impl Frame {
             return None;
         }
         // SAFETY: all of T lies in the frame, as was checked above; header types are made of integers, so any bytes are a
-        // value; read_unaligned asks for no alignment.
-        Some(unsafe { (at as *const T).read_unaligned() })
+        // value.
+        Some(unsafe { bytes::read(at as *const T) })
     }
 }

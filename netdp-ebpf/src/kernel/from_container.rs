@@ -8,15 +8,17 @@ use netdp_common::uplink::{self, LASTING};
 use netdp_common::{Addr, EndpointKey, Exit, Flow, Link, Reason, Uplink, Zone, link_flags, proto};
 
 use super::access::Packet;
+use super::clock;
 use super::conntrack;
 use super::excluded;
-use super::forward::{self, Action, Route};
+use super::forward::{self, Action};
 use super::fragments::{self, Part};
 use super::icmp;
 use super::mapping::{self, Admission};
 use super::maps::{ENDPOINTS, HOST_ADDRS, LINKS, SUBNETS, UPLINKS};
 use super::neighbour;
 use super::parse::{self, ArpHeader, ETH_LEN, EthHeader, Tuple, ethertype, icmp_type};
+use super::route::{self, Route};
 use super::scratch;
 use super::{rogue, sockets, sound, source};
 
@@ -72,6 +74,18 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
             to_group(packet, link, tuple)
         };
     }
+    let is_for_gateway = eth.dst == link.gateway_mac && !is_on_link;
+    let mut read = Transport::Unread;
+    if is_for_gateway {
+        read = transport(packet, tuple);
+        // A flow leads beyond the network: no neighbour's address has one.
+        if let Transport::Read = read
+            && let Some(flow) = conntrack::follow(packet, tuple)
+        {
+            // SAFETY: the kernel keeps the value in place while the program runs.
+            return deliver(packet, tuple, unsafe { &*flow }, link);
+        }
+    }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if let Some(neighbour) = unsafe { ENDPOINTS.get(EndpointKey { addr: dst, network: link.network }) } {
         if link.flags & link_flags::NO_ICC != 0 {
@@ -89,10 +103,40 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     if is_on_link {
         return neighbour::to_gateway(eth, link);
     }
-    if eth.dst != link.gateway_mac {
+    if !is_for_gateway {
         return past_gateway(packet, eth, link, tuple);
     }
-    beyond_network(packet, from, tuple)
+    match read {
+        Transport::Unread | Transport::Read => beyond_network(packet, from, tuple, read),
+        Transport::Unknown => untracked(packet, tuple, link, Reason::UnknownL4),
+        Transport::Malformed => Err(Reason::Malformed),
+    }
+}
+
+/// What is known of the transport header. Without payloads, as [`Action`].
+#[repr(u32)]
+#[derive(Clone, Copy)]
+enum Transport {
+    /// Nothing yet: a fragment, or a header that is not to be believed.
+    Unread,
+    /// It stands in the tuple.
+    Read,
+    /// It names no flow.
+    Unknown,
+    Malformed,
+}
+
+/// Reads the transport header of a packet that is whole and sound.
+#[inline(always)]
+fn transport(packet: &Packet, tuple: &mut Tuple) -> Transport {
+    if tuple.fragment || sound::header(packet, tuple).is_err() {
+        return Transport::Unread;
+    }
+    match parse::transport(packet, Zone::CONTAINER, tuple) {
+        Ok(()) => Transport::Read,
+        Err(Reason::UnknownL4) => Transport::Unknown,
+        Err(_) => Transport::Malformed,
+    }
 }
 
 /// Not to the gateway and to no endpoint: the broadcast of the own network, or a frame that the bridge would hand to
@@ -121,39 +165,42 @@ fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reaso
     Ok(Action::SlowPath)
 }
 
-/// To the host, to another network or to the outside.
+/// To the host, to another network or to the outside: what has no flow, or is a fragment, or is not to be believed.
 #[inline(always)]
-fn beyond_network(packet: &Packet, from: Sender, tuple: &mut Tuple) -> Result<Action, Reason> {
-    // What stays in its network is no router's to judge, as on any bridge.
-    sound::header(packet, tuple)?;
-    let mut followed = None;
-    if tuple.fragment {
+fn beyond_network(
+    packet: &Packet,
+    from: Sender,
+    tuple: &mut Tuple,
+    read: Transport,
+) -> Result<Action, Reason> {
+    let mut found = None;
+    if let Transport::Unread = read {
+        // What stays in its network is no router's to judge, as on any bridge.
+        sound::header(packet, tuple)?;
         if !packet.is_sorted() {
             return unsorted(packet, tuple, from.1);
         }
         if let Part::Later = fragments::part(packet, tuple, Zone::CONTAINER) {
-            followed = conntrack::followed(tuple);
+            found = conntrack::followed(tuple);
         }
-        if followed.is_none() && !tuple.is_first {
-            return untracked(packet, tuple, from.1, Reason::Fragment);
-        }
-    }
-    let flow = match followed {
-        Some(flow) => flow,
-        None => {
+        if found.is_none() {
+            if !tuple.is_first {
+                return untracked(packet, tuple, from.1, Reason::Fragment);
+            }
             if let Err(reason) = parse::transport(packet, Zone::CONTAINER, tuple) {
                 return untracked(packet, tuple, from.1, reason);
             }
-            match conntrack::follow(packet, tuple) {
-                Some(flow) => flow,
-                None => match begin(packet, from, tuple)? {
-                    First::Prepared | First::Untranslated => {
-                        conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?
-                    }
-                    _ => return Ok(Action::SlowPath),
-                },
-            }
+            found = conntrack::follow(packet, tuple);
         }
+    }
+    let flow = match found {
+        Some(flow) => flow,
+        None => match begin(packet, from, tuple)? {
+            First::Prepared | First::Untranslated => {
+                conntrack::follow(packet, tuple).ok_or(Reason::CtInvalid)?
+            }
+            _ => return Ok(Action::SlowPath),
+        },
     };
     // SAFETY: the kernel keeps the value in place while the program runs.
     deliver(packet, tuple, unsafe { &*flow }, from.1)
@@ -304,7 +351,7 @@ fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason
     let new = conntrack::prepare()?;
     // Between families the receiver sees its gateway, for there is no other address that it could answer to.
     let src = if backend.addr.is_v4() == tuple.key.dst.is_v4() { tuple.key.dst } else { backend.gateway };
-    *new = NewFlow::publish(tuple.key, src, backend, back, state, conntrack::now());
+    *new = NewFlow::publish(tuple.key, src, backend, back, state, clock::now());
     Ok(First::Prepared)
 }
 
@@ -314,8 +361,8 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
     if tuple.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }
-    let ifindex = match forward::route(packet, tuple, from.1.bridge, &tuple.key.dst, forward::SOURCE) {
-        Route::Via | Route::Cut => scratch::way().map_or(uplink::FIRST, |way| way.ifindex()),
+    let ifindex = match route::ask(packet, tuple, from.1.bridge, &tuple.key.dst, route::SOURCE) {
+        Route::Via | Route::Cut => scratch::answer().map_or(uplink::FIRST, |answer| answer.ifindex()),
         Route::Disabled => uplink::FIRST,
         Route::Stack => return Ok(First::SlowPath),
         Route::FragNeeded => return Err(Reason::FragNeeded),
@@ -325,7 +372,7 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
     let uplink = unsafe { UPLINKS.get(ifindex) }.ok_or(Reason::NoUplink)?;
     let is_excluded = excluded::is_excluded(from.1, &tuple.key.dst);
     let new = conntrack::prepare()?;
-    *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, tuple.key.src), state, conntrack::now());
+    *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, tuple.key.src), state, clock::now());
     if is_excluded {
         return Ok(First::Untranslated);
     }
@@ -348,7 +395,7 @@ fn choose_source(new: &mut NewFlow, link: &Link, uplink: &Uplink) -> Result<(), 
     if own == Addr::UNSPECIFIED {
         return Err(Reason::NoUplink);
     }
-    new.src = scratch::way().map_or(own, |way| way.source(v4));
+    new.src = scratch::answer().map_or(own, |answer| answer.source(v4));
     // SAFETY: as above. Until the controller knows an address it is not used, and what was not answered is the container's.
     if !unsafe { HOST_ADDRS.get(&new.src) }.is_some_and(|lasts| *lasts == LASTING) {
         new.src = own;

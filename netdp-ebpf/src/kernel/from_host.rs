@@ -5,6 +5,7 @@ use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::{Backend, Reason, Zone, proto};
 
 use super::access::Packet;
+use super::clock;
 use super::conntrack;
 use super::forward::{self, Action};
 use super::parse::{self, Tuple};
@@ -56,7 +57,7 @@ fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, 
     let state = tracker::first(tuple.key.proto, tuple.flags, false).ok_or(Reason::CtInvalid)?;
     let back = Delivery::loopback(packet.ifindex());
     let new = conntrack::prepare()?;
-    *new = NewFlow::publish(tuple.key, backend.gateway, backend, back, state, conntrack::now());
+    *new = NewFlow::publish(tuple.key, backend.gateway, backend, back, state, clock::now());
     conntrack::begin_translated(packet)?;
     Ok(Action::Published)
 }

@@ -7,6 +7,7 @@ use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::{Addr, Backend, Reason, State, Zone, proto};
 
 use super::access::Packet;
+use super::clock;
 use super::conntrack;
 use super::deny;
 use super::forward::{self, Action};
@@ -156,7 +157,7 @@ fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, 
     if tuple.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }
-    let (now, back) = (conntrack::now(), Delivery::uplink(packet.ifindex()));
+    let (now, back) = (clock::now(), Delivery::uplink(packet.ifindex()));
     let new = conntrack::prepare()?;
     if backend.addr.is_v4() == tuple.key.src.is_v4() {
         *new = NewFlow::publish(tuple.key, tuple.key.src, backend, back, state, now);

@@ -12,8 +12,9 @@ use super::access::Packet;
 use super::call;
 use super::conntrack;
 use super::forward::{self, Action};
+use super::header::{self, Hop};
 use super::maps::FLOWS;
-use super::nat::{self, Hop};
+use super::nat;
 use super::parse::{self, Tuple, icmp_type};
 use super::scratch;
 use super::sum;
@@ -243,7 +244,7 @@ fn rewrite(packet: &Packet, tuple: &Tuple, flow: &Flow, hop: Hop) -> Result<(), 
     } else {
         inner_header6(packet, tuple, inner, flow, &source)?;
     }
-    nat::header(packet, &source, &flow.dst, flow, hop).ok_or(Reason::RewriteFailed)
+    header::write(packet, &source, &flow.dst, flow, hop).ok_or(Reason::RewriteFailed)
 }
 
 /// The inner header's own sum makes up for its addresses, so that of the message changes by the ports alone.

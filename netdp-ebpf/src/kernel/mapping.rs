@@ -12,6 +12,7 @@ use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::{Addr, Exit, Flow, FlowKey, Link, Port, Reason, Zone, link_flags, proto};
 
 use super::access::Packet;
+use super::clock;
 use super::conntrack::{self, BPF_ANY, BPF_NOEXIST, EEXIST};
 use super::maps::{HELD, INSIDE, LINKS, MAPPINGS};
 use super::parse::Tuple;
@@ -359,7 +360,7 @@ pub(super) fn give_way(reply: &FlowKey) {
 pub(super) fn hold_for_host(key: &FlowKey) {
     let Some(claiming) = scratch::claiming() else { return };
     claiming.outside = MappingKey::host(key.dst, key.src, key.proto);
-    let until = conntrack::now().wrapping_add(conntrack::timeout(State::GenericReplied));
+    let until = clock::now().wrapping_add(conntrack::timeout(State::GenericReplied));
     if let Some(held) = MAPPINGS.get_ptr_mut(&claiming.outside) {
         // SAFETY: as in `agree`.
         unsafe { keep(held, until) };
@@ -477,7 +478,7 @@ pub(super) fn admit(packet: &Packet, tuple: &Tuple) -> Result<Admission, Reason>
         return Ok(Admission::None);
     }
     let claiming = scratch::claiming().ok_or(Reason::FlowTableFull)?;
-    let now = conntrack::now();
+    let now = clock::now();
     let Some(link) = behind(claiming, key, now) else { return Ok(Admission::None) };
     if !is_open(link) || sockets::socket(packet.skb(), key) {
         return Ok(Admission::None);
@@ -500,7 +501,7 @@ pub(super) fn admit(packet: &Packet, tuple: &Tuple) -> Result<Admission, Reason>
 pub(super) fn meet(packet: &Packet, tuple: &Tuple, from: (u32, &'static Link)) -> Result<Admission, Reason> {
     let key = &tuple.key;
     let claiming = scratch::claiming().ok_or(Reason::FlowTableFull)?;
-    let now = conntrack::now();
+    let now = clock::now();
     let Some(link) = behind(claiming, key, now) else { return Ok(Admission::None) };
     if sockets::socket(packet.skb(), key) {
         return Ok(Admission::None);

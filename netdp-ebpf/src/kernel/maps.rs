@@ -10,6 +10,7 @@ use netdp_common::{
     Quota, Release, Source, Uplink, reason, settings,
 };
 
+use super::route::Way;
 use super::scratch::Scratch;
 
 /// Not preallocated: the controller writes it, and most hosts have few.
@@ -129,6 +130,13 @@ pub(super) static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(r
 #[map]
 pub(super) static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
+/// Bits of the number of a way: 1024 destinations at a time, which is 80 KiB for each CPU. Two that meet ask the table in turn.
+pub(super) const WAY_BITS: u32 = 10;
+
+/// Ways that were found just now. Not pinned: they hold for milliseconds.
+#[map]
+pub(super) static WAYS: PerCpuArray<Way> = PerCpuArray::with_max_entries(1 << WAY_BITS, 0);
+
 /// Cookie of the network namespace whose published ports are refused to `bind(2)`; set at load.
 #[unsafe(no_mangle)]
 pub(super) static NETNS_COOKIE: Global<u64> = Global::new(0);
@@ -136,3 +144,7 @@ pub(super) static NETNS_COOKIE: Global<u64> = Global::new(0);
 /// Flows that the table has room for, half of the entries of `FLOWS`; set at load.
 #[unsafe(no_mangle)]
 pub(super) static FLOW_CAPACITY: Global<u32> = Global::new(131_072);
+
+/// Mechanisms to do without ([`netdp_common::without`]); set at load.
+#[unsafe(no_mangle)]
+pub(super) static WITHOUT: Global<u32> = Global::new(0);

@@ -3,7 +3,9 @@
 mod access;
 mod answer;
 mod bind;
+mod bytes;
 mod call;
+mod clock;
 mod conntrack;
 mod count;
 mod deny;
@@ -16,6 +18,7 @@ mod from_container;
 mod from_fragments;
 mod from_host;
 mod from_uplink;
+mod header;
 mod icmp;
 mod mapping;
 mod maps;
@@ -25,6 +28,7 @@ mod parse;
 mod prefilter;
 mod quota;
 mod rogue;
+mod route;
 mod scratch;
 mod sockets;
 mod sound;
@@ -72,9 +76,12 @@ pub(crate) fn prefilter(ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
-/// Egress of an uplink.
+/// Egress of an uplink. Of what is translated already, nothing is looked at.
 #[classifier]
 pub(crate) fn to_uplink(ctx: TcContext) -> i32 {
+    if Packet::of(ctx.skb.skb).is_translated() {
+        return NEXT;
+    }
     hook::<SILENT>(&ctx, to_uplink::decide)
 }
 

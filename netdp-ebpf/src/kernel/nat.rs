@@ -11,61 +11,13 @@ use netdp_common::{Addr, Flow, Reason, csum, proto};
 use super::access::Packet;
 use super::call;
 use super::family;
-use super::parse::{self, ETH_LEN, Tuple};
+use super::header::{self, Hop};
+use super::parse::{self, Tuple};
 use super::scratch;
 
-/// Offset of the TTL in the frame: from there on, TTL, protocol, checksum and both addresses are neighbours.
-const TTL: u32 = ETH_LEN + 8;
-/// Offset of the next header's number, which the hop limit and both addresses follow.
-const NEXT_HEADER: u32 = ETH_LEN + 6;
 /// Tells `bpf_l4_csum_replace` that no header checksum makes up for the address (kernel 6.16, ead7f9b8de65). Older kernels
 /// refuse it, and without it spoil what a network card has summed: the receiver sums again.
 const BPF_F_IPV6: u64 = 1 << 7;
-
-/// TTL, protocol, checksum, source and destination of an IPv4 header, as on the wire.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Ipv4Tail {
-    ttl_proto: u16,
-    check: u16,
-    src: u32,
-    dst: u32,
-}
-
-/// Next header, hop limit, source and destination of an IPv6 header, as on the wire.
-#[repr(C, packed(2))]
-#[derive(Clone, Copy)]
-struct Ipv6Tail {
-    next_hop_limit: u16,
-    src: Addr,
-    dst: Addr,
-}
-
-/// What changes beside the tuple.
-#[repr(u32)]
-#[derive(Clone, Copy)]
-pub(super) enum Hop {
-    /// The stack has routed, or will route, the packet itself.
-    None,
-    /// The packet changes hands on this host, without a router between: the flow's MACs.
-    Local,
-    /// A router passes it on to a neighbour that is found later: TTL.
-    Routed,
-    /// A router passes it on to the container: TTL, and the flow's MACs.
-    RoutedToEndpoint,
-}
-
-impl Hop {
-    #[inline(always)]
-    fn from_number(number: u32) -> Self {
-        match number {
-            0 => Self::None,
-            1 => Self::Local,
-            2 => Self::Routed,
-            _ => Self::RoutedToEndpoint,
-        }
-    }
-}
 
 /// Rewrites addresses and ports to those of the flow, with all checksums.
 ///
@@ -91,31 +43,35 @@ extern "C" fn nat_rewrite(skb: *mut __sk_buff, tuple: *const Tuple, flow: *const
 #[inline(always)]
 fn everything(packet: &Packet, tuple: &Tuple, flow: &Flow, hop: Hop) -> Result<(), Reason> {
     match tuple.key.proto {
-        proto::TCP => ports(packet, tuple, flow, 16, 0)?,
-        proto::UDP => ports(packet, tuple, flow, 6, u64::from(BPF_F_MARK_MANGLED_0))?,
-        proto::UDPLITE => ports(packet, tuple, flow, 6, 0)?,
+        proto::TCP => return ports(packet, tuple, flow, hop, (16, 0)),
+        proto::UDP => return ports(packet, tuple, flow, hop, (6, u64::from(BPF_F_MARK_MANGLED_0))),
+        proto::UDPLITE => return ports(packet, tuple, flow, hop, (6, 0)),
         proto::SCTP => sctp_ports(packet, tuple, flow)?,
         proto::ICMP | proto::ICMPV6 => identifier(packet, tuple, flow)?,
         // No checksum of theirs covers the addresses.
         _ => {}
     }
     if tuple.key.dst.is_v4() != flow.dst.is_v4() {
-        family::change(packet, tuple, flow)?;
+        return Err(Reason::FamilyMismatch);
     }
-    header(packet, &flow.src, &flow.dst, flow, hop).ok_or(Reason::RewriteFailed)
+    header::write(packet, &flow.src, &flow.dst, flow, hop).ok_or(Reason::RewriteFailed)
 }
 
-/// TCP and UDP: the pseudo-header's addresses, and the ports where they change.
+/// TCP and UDP. `check` is where the transport checksum stands in their header, and how it is changed.
 #[inline(always)]
-fn ports(packet: &Packet, tuple: &Tuple, flow: &Flow, check: u32, flags: u64) -> Result<(), Reason> {
-    let key = &tuple.key;
+fn ports(packet: &Packet, tuple: &Tuple, flow: &Flow, hop: Hop, check: (u32, u64)) -> Result<(), Reason> {
+    let (key, (check, flags)) = (&tuple.key, check);
     pseudo_header(packet, tuple.l4 + check, (&key.src, &key.dst), (&flow.src, &flow.dst), flags)?;
     let (from, to) = ([key.sport.0, key.dport.0], [flow.sport.0, flow.dport.0]);
-    if from == to {
-        return Ok(());
+    if from != to {
+        replace(packet, tuple.l4 + check, word(from), word(to), flags | 4)?;
     }
-    replace(packet, tuple.l4 + check, word(from), word(to), flags | 4)?;
-    packet.write(tuple.l4, &to).ok_or(Reason::RewriteFailed)
+    if key.dst.is_v4() == flow.dst.is_v4() {
+        return header::write_with_ports(packet, tuple, flow, hop).ok_or(Reason::RewriteFailed);
+    }
+    packet.write(tuple.l4, &to).ok_or(Reason::RewriteFailed)?;
+    family::change(packet, tuple, flow)?;
+    header::write(packet, &flow.src, &flow.dst, flow, hop).ok_or(Reason::RewriteFailed)
 }
 
 /// Source and destination.
@@ -196,43 +152,4 @@ pub(super) fn replace(packet: &Packet, offset: u32, from: u64, to: u64, flags: u
         0 => Ok(()),
         _ => Err(Reason::RewriteFailed),
     }
-}
-
-/// The Ethernet and IP headers.
-#[inline(always)]
-pub(super) fn header(packet: &Packet, src: &Addr, dst: &Addr, flow: &Flow, hop: Hop) -> Option<()> {
-    let hops = match hop {
-        Hop::None | Hop::Local => 0,
-        Hop::Routed | Hop::RoutedToEndpoint => 1,
-    };
-    match hop {
-        Hop::None | Hop::Routed => {}
-        Hop::Local | Hop::RoutedToEndpoint => packet.write(0, flow.macs())?,
-    }
-    if dst.is_v4() { ipv4(packet, src, dst, hops) } else { ipv6(packet, src, dst, hops) }
-}
-
-#[inline(always)]
-fn ipv4(packet: &Packet, src: &Addr, dst: &Addr, hops: u8) -> Option<()> {
-    let mut tail: Ipv4Tail = packet.read(TTL)?;
-    let ttl_proto = shorten::<0>(tail.ttl_proto, hops);
-    tail.check = csum::replace32(tail.check, tail.src, src.v4_be());
-    tail.check = csum::replace32(tail.check, tail.dst, dst.v4_be());
-    tail.check = csum::replace16(tail.check, tail.ttl_proto, ttl_proto);
-    (tail.ttl_proto, tail.src, tail.dst) = (ttl_proto, src.v4_be(), dst.v4_be());
-    packet.write(TTL, &tail)
-}
-
-#[inline(always)]
-fn ipv6(packet: &Packet, src: &Addr, dst: &Addr, hops: u8) -> Option<()> {
-    let next_hop_limit = shorten::<1>(packet.read(NEXT_HEADER)?, hops);
-    packet.write(NEXT_HEADER, &Ipv6Tail { next_hop_limit, src: *src, dst: *dst })
-}
-
-/// Two bytes of a header, of which the one at `AT` is the time to live.
-#[inline(always)]
-fn shorten<const AT: usize>(word: u16, hops: u8) -> u16 {
-    let mut bytes = word.to_ne_bytes();
-    bytes[AT] = bytes[AT].wrapping_sub(hops);
-    u16::from_ne_bytes(bytes)
 }

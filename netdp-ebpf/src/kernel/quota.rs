@@ -14,6 +14,7 @@ use netdp_common::timers::State;
 use netdp_common::{Flow, FlowKey, Reason, Zone};
 
 use super::call;
+use super::clock;
 use super::conntrack::{self, BPF_ANY, BPF_NOEXIST};
 use super::mapping;
 use super::maps::{FLOW_CAPACITY, FLOWS, HALF_OPEN, LEDGER, QUOTAS, RELEASED, SETTINGS, SWEPT};
@@ -421,7 +422,7 @@ fn sweep() -> bool {
         }
         *swept = time;
         bpf_loop(RELEASES, take_in as *mut c_void, null_mut(), 0);
-        account.now = conntrack::now();
+        account.now = clock::now();
         account.whose = Payer::ALL;
         let Some(row) = row() else { return false };
         account.at = fetch_add(&raw mut (*row).next, u64::from(SWEEP_SLOTS)) as u32;

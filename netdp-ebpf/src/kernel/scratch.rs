@@ -7,13 +7,14 @@ use core::ptr::{addr_of, addr_of_mut};
 
 use netdp_common::crc32c::Change;
 
+use super::clock::Clock;
 use super::conntrack::Beginning;
-use super::forward::Way;
 use super::icmp::Inner;
 use super::mapping::Claiming;
 use super::maps::SCRATCH;
 use super::parse::Tuple;
 use super::quota::Account;
+use super::route::Answer;
 use super::sockets::Asked;
 use super::sum::Summing;
 
@@ -22,13 +23,14 @@ use super::sum::Summing;
 pub(super) struct Scratch {
     tuple: Tuple,
     beginning: Beginning,
-    way: Way,
+    answer: Answer,
     change: Change,
     asked: Asked,
     inner: Inner,
     summing: Summing,
     claiming: Claiming,
     account: Account,
+    clock: Clock,
 }
 
 /// What is known of the packet. Programs run with softirqs off and are not nested, so it is the caller's until it returns
@@ -50,20 +52,28 @@ pub(super) fn known() -> Option<&'static Tuple> {
     Some(unsafe { &*addr_of!((*slot).tuple) })
 }
 
-/// The way that the routing table has for the packet.
+/// What the routing table says of the packet.
 #[inline(always)]
-pub(super) fn way() -> Option<&'static mut Way> {
+pub(super) fn answer() -> Option<&'static mut Answer> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `tuple`; any bytes are a value of this struct of integers and unions of integers. `forward::route` and
+    // SAFETY: as in `tuple`; any bytes are a value of this struct of integers and unions of integers. `route::ask` and
     // who asked it have it one after the other.
-    Some(unsafe { &mut *addr_of_mut!((*slot).way) })
+    Some(unsafe { &mut *addr_of_mut!((*slot).answer) })
+}
+
+/// The time that was read last. It is kept from packet to packet, and is the one thing that is.
+#[inline(always)]
+pub(super) fn clock() -> Option<&'static mut Clock> {
+    let slot = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as in `answer`; one call of `clock` has it at a time.
+    Some(unsafe { &mut *addr_of_mut!((*slot).clock) })
 }
 
 /// What changes in a checksum of SCTP.
 #[inline(always)]
 pub(super) fn change() -> Option<&'static mut Change> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; one call of `nat` has it at a time.
+    // SAFETY: as in `answer`; one call of `nat` has it at a time.
     Some(unsafe { &mut *addr_of_mut!((*slot).change) })
 }
 
@@ -71,7 +81,7 @@ pub(super) fn change() -> Option<&'static mut Change> {
 #[inline(always)]
 pub(super) fn asked() -> Option<&'static mut Asked> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; one call of `sockets` has it at a time.
+    // SAFETY: as in `answer`; one call of `sockets` has it at a time.
     Some(unsafe { &mut *addr_of_mut!((*slot).asked) })
 }
 
@@ -79,7 +89,7 @@ pub(super) fn asked() -> Option<&'static mut Asked> {
 #[inline(always)]
 pub(super) fn inner() -> Option<&'static mut Inner> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; one call of `icmp` has it at a time.
+    // SAFETY: as in `answer`; one call of `icmp` has it at a time.
     Some(unsafe { &mut *addr_of_mut!((*slot).inner) })
 }
 
@@ -87,7 +97,7 @@ pub(super) fn inner() -> Option<&'static mut Inner> {
 #[inline(always)]
 pub(super) fn summing() -> Option<&'static mut Summing> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; one call of `sum` has it at a time.
+    // SAFETY: as in `answer`; one call of `sum` has it at a time.
     Some(unsafe { &mut *addr_of_mut!((*slot).summing) })
 }
 
@@ -95,7 +105,7 @@ pub(super) fn summing() -> Option<&'static mut Summing> {
 #[inline(always)]
 pub(super) fn claiming() -> Option<&'static mut Claiming> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; one call of `mapping` after the other has it, and what one leaves for the next is its own fields.
+    // SAFETY: as in `answer`; one call of `mapping` after the other has it, and what one leaves for the next is its own fields.
     Some(unsafe { &mut *addr_of_mut!((*slot).claiming) })
 }
 
@@ -103,7 +113,7 @@ pub(super) fn claiming() -> Option<&'static mut Claiming> {
 #[inline(always)]
 pub(super) fn account() -> Option<&'static mut Account> {
     let slot = SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: as in `way`; calls of `quota` have it, and none holds on to what another one writes.
+    // SAFETY: as in `answer`; calls of `quota` have it, and none holds on to what another one writes.
     Some(unsafe { &mut *addr_of_mut!((*slot).account) })
 }
 

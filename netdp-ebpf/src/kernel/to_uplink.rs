@@ -7,16 +7,14 @@ use super::access::Packet;
 use super::conntrack;
 use super::forward::Action;
 use super::fragments::{self, Part};
+use super::header::Hop;
 use super::mapping;
 use super::maps::{HOST_ADDRS, SUBNETS};
-use super::nat::{self, Hop};
+use super::nat;
 use super::parse::{self, Tuple};
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
-    if packet.is_translated() {
-        return Ok(Action::NotOurs);
-    }
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
     let network = parse::network(packet, eth.ethertype, tuple);
     // The stack walks longer chains of extension headers than we do; the addresses stand before them.

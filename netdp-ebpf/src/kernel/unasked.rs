@@ -9,18 +9,19 @@ use netdp_common::tracker;
 use netdp_common::{Reason, mapping};
 
 use super::access::Packet;
+use super::clock;
 use super::conntrack::BPF_ANY;
 use super::forward::Action;
 use super::maps::UNASKED;
 use super::parse::Tuple;
-use super::{conntrack, sockets};
+use super::sockets;
 
 /// Judges a packet of TCP for the host that belongs to no flow.
 #[inline(never)]
 pub(super) fn judge(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     let key = &tuple.key;
     if !tracker::begins(tuple.flags)
-        || !super::mapping::is_held(key.dport, conntrack::now())
+        || !super::mapping::is_held(key.dport, clock::now())
         || sockets::socket(packet.skb(), key)
     {
         return Ok(Action::NotOurs);

@@ -11,7 +11,7 @@ use crate::cli::Up;
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
 use crate::ipam;
-use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Network, Prefilter};
+use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Mechanism, Network};
 use crate::names::{Id, Name, random_bytes};
 use crate::plan::Step;
 use crate::reconcile::Applied;
@@ -30,7 +30,7 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
         .map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
     let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
     let ending = service::Ending::listen()?;
-    establish(&place, &args.uplinks, args.prefilter).await?;
+    establish(&place, args).await?;
     if context.is_json() || args.once {
         status::status(context).await?;
         context.out.flush()?;
@@ -42,14 +42,15 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
 }
 
 /// Brings everything up or leaves everything as it was.
-async fn establish(place: &Place, uplinks: &[String], prefilter: Prefilter) -> Result<(), Error> {
-    let mut session = Session::begin_as_found(place, uplinks.to_vec()).await?;
-    session.kernel.set_prefilter(prefilter);
+async fn establish(place: &Place, args: &Up) -> Result<(), Error> {
+    let mut session = Session::begin_as_found(place, args.uplinks.clone()).await?;
+    session.kernel.set_prefilter(args.prefilter);
+    session.kernel.set_without(Mechanism::mask(&args.without));
     let was_up = session.kernel.is_up();
     match bring_up(&mut session, was_up).await {
         Ok(()) => {
-            place.remember_prefilter(prefilter)?;
-            place.remember_uplinks(uplinks)
+            place.remember_prefilter(args.prefilter)?;
+            place.remember_uplinks(&args.uplinks)
         }
         Err(error) => {
             if !was_up {

@@ -12,13 +12,13 @@ use super::error::Error;
 use super::hook::Hook;
 use super::{Datapath, bind, schema};
 
-pub(super) fn load(datapath: &Datapath, flows: u32, object: &[u8]) -> Result<(), Error> {
+pub(super) fn load(datapath: &Datapath, flows: u32, without: u32, object: &[u8]) -> Result<(), Error> {
     schema::is_pinned(datapath)?;
     schema::check_maps(datapath, object)?;
     for folder in ["maps", "progs", "links", "filters"] {
         make_dir(&datapath.bpffs.join(folder))?;
     }
-    let mut object = open(datapath, flow_entries(datapath, flows)?, object)?;
+    let mut object = open(datapath, flow_entries(datapath, flows)?, without, object)?;
     // All of them before the first is pinned: when the kernel refuses one, the old ones are still together.
     load_programs(&mut object)?;
     pin_programs(datapath, &mut object)?;
@@ -45,15 +45,16 @@ fn flow_entries(datapath: &Datapath, flows: u32) -> Result<u32, Error> {
     Ok(found)
 }
 
-fn open(datapath: &Datapath, entries: u32, object: &[u8]) -> Result<Ebpf, Error> {
+fn open(datapath: &Datapath, entries: u32, without: u32, object: &[u8]) -> Result<Ebpf, Error> {
     let cookie = bind::netns_cookie().map_err(Error::Reserve)?;
     let mut loader = EbpfLoader::new();
     let capacity = entries / 2;
     loader
         .verifier_log_level(log_level())
         .override_global(names::NETNS_COOKIE, &cookie, true)
-        // Releases before the limits have neither.
+        // Earlier releases have neither.
         .override_global(names::FLOW_CAPACITY, &capacity, false)
+        .override_global(names::WITHOUT, &without, false)
         .map_max_entries(names::FLOWS, entries)
         .map_max_entries(names::LEDGER, entries);
     for name in names::MAPS {

@@ -68,18 +68,19 @@ impl Datapath {
     /// # Errors
     /// The kernel refuses a program or map, or the pinned maps have another layout.
     ///
-    /// A new flow table has room for so many flows; one that exists keeps its size.
-    pub fn load(bpffs: &Path, flows: u32) -> Result<Self, Error> {
-        Self::load_object(bpffs, flows, OBJECT)
+    /// A new flow table has room for so many flows; one that exists keeps its size. `without` are the mechanisms to do without
+    /// ([`netdp_common::without`]).
+    pub fn load(bpffs: &Path, flows: u32, without: u32) -> Result<Self, Error> {
+        Self::load_object(bpffs, flows, without, OBJECT)
     }
 
     /// The same with the programs of another release, in the form of [`OBJECT`].
     ///
     /// # Errors
     /// As for [`Datapath::load`].
-    pub fn load_object(bpffs: &Path, flows: u32, object: &[u8]) -> Result<Self, Error> {
+    pub fn load_object(bpffs: &Path, flows: u32, without: u32, object: &[u8]) -> Result<Self, Error> {
         let datapath = Self { bpffs: bpffs.to_owned() };
-        load::load(&datapath, flows, object)?;
+        load::load(&datapath, flows, without, object)?;
         Ok(datapath)
     }
 
