@@ -22,7 +22,7 @@ use crate::desired::{
 use crate::host::sysctl::{FirstValues, Sysctl};
 use crate::host::{bpffs, netns, pools, uplink};
 use crate::ipam::Taken;
-use crate::model::{Host, Mac, Netns, Prefilter, Uplink};
+use crate::model::{DEFAULT_MTU, Host, Mac, Netns, Prefilter, Uplink};
 use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
@@ -338,18 +338,28 @@ impl Kernel {
         let ns = open_netns(&inside.netns)?;
         netns::in_netns(ns.as_fd(), || set_all(&inside_sysctls(inside)))??;
         let netlink = Netlink::in_netns(&ns)?;
-        let number = number_in(&netlink, &inside.ifname).await?;
+        let link = link_in(&netlink, &inside.ifname).await?;
         for address in &inside.addresses {
-            netlink.add_address(number, *address).await?;
+            netlink.add_address(link.index, *address).await?;
         }
-        netlink.set_up(number).await?;
-        add_default_routes(&netlink, &inside.gateways, number).await
+        netlink.set_up(link.index).await?;
+        add_default_routes(&netlink, &inside.gateways, link.index, self.mtu_beyond(link.mtu).await?).await
     }
 
     async fn restore_route(&self, inside: &Inside) -> Result<(), Error> {
         let netlink = Netlink::in_netns(&open_netns(&inside.netns)?)?;
-        let number = number_in(&netlink, &inside.ifname).await?;
-        add_default_routes(&netlink, &inside.gateways, number).await
+        let link = link_in(&netlink, &inside.ifname).await?;
+        add_default_routes(&netlink, &inside.gateways, link.index, self.mtu_beyond(link.mtu).await?).await
+    }
+
+    /// What the way out takes, where that is less than the network's own links do: a container that knows it does not have to
+    /// be told packet by packet. Usual links are not asked about, for that costs a walk over all of the host's.
+    async fn mtu_beyond(&self, mtu: u32) -> Result<Option<u32>, Error> {
+        if mtu <= DEFAULT_MTU {
+            return Ok(None);
+        }
+        let least = self.uplinks().await?.iter().map(|uplink| uplink.mtu).min();
+        Ok(Some(least.unwrap_or(DEFAULT_MTU)).filter(|least| *least < mtu))
     }
 
     async fn join_bridge(&self, link: &str, bridge: &str) -> Result<(), Error> {
@@ -488,14 +498,22 @@ pub fn open_netns(netns: &Netns) -> Result<OwnedFd, Error> {
 }
 
 async fn number_in(netlink: &Netlink, link: &str) -> Result<u32, Error> {
-    let found = netlink.link(link).await?;
-    found.map(|facts| facts.index).ok_or_else(|| Error::LinkGone(link.to_owned()))
+    Ok(link_in(netlink, link).await?.index)
+}
+
+async fn link_in(netlink: &Netlink, link: &str) -> Result<Link, Error> {
+    netlink.link(link).await?.ok_or_else(|| Error::LinkGone(link.to_owned()))
 }
 
 /// The container keeps a default route that it has already, be it ours of another network.
-async fn add_default_routes(netlink: &Netlink, gateways: &[IpAddr], number: u32) -> Result<(), Error> {
+async fn add_default_routes(
+    netlink: &Netlink,
+    gateways: &[IpAddr],
+    number: u32,
+    mtu: Option<u32>,
+) -> Result<(), Error> {
     for gateway in gateways {
-        match netlink.add_default_route(*gateway, number).await {
+        match netlink.add_default_route(*gateway, number, mtu).await {
             Err(error) if error.is_exists() => {}
             result => result?,
         }

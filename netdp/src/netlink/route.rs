@@ -7,7 +7,10 @@ use rtnetlink::{
     RouteMessageBuilder,
     packet_route::{
         AddressFamily, RouteNetlinkMessage,
-        route::{RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteType, RouteVia},
+        route::{
+            RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteType,
+            RouteVia,
+        },
     },
 };
 
@@ -62,11 +65,12 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Adds the default route through `gateway`, which has to be in a subnet of the interface `oif`.
-    pub async fn add_default_route(&self, gateway: IpAddr, oif: u32) -> Result<(), Error> {
+    /// Adds the default route through `gateway`, which has to be in a subnet of the interface `oif`. `mtu` is what the way takes
+    /// at most, where that is less than the interface does.
+    pub async fn add_default_route(&self, gateway: IpAddr, oif: u32, mtu: Option<u32>) -> Result<(), Error> {
         let object = format!("via {gateway} on interface number {oif}");
         let what = Request { operation: "add default route", object: &object };
-        let message = match gateway {
+        let mut message = match gateway {
             IpAddr::V4(gateway) => {
                 RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(oif).build()
             }
@@ -74,6 +78,8 @@ impl Netlink {
                 RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(oif).build()
             }
         };
+        let metrics = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        message.attributes.extend(metrics);
         self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await
     }
 
