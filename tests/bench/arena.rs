@@ -50,7 +50,7 @@ impl Arena {
                 Err(why) => arena.leave_out(word(name), &why),
             }
         }
-        let only_wire = arena.arms.iter().all(|standing| standing.name == ArmName::Veth);
+        let only_wire = arena.arms.iter().all(|standing| standing.name.is_wire());
         if only_wire { Err(Ending::Failed("there is no arm but the wire".into())) } else { Ok(arena) }
     }
 

@@ -6,6 +6,8 @@
 //!            ├─ host ── up0 ══ outside
 //!   server ──┘
 //! ```
+//!
+//! The wires ([`veth`] and [`uplink`]) have only a part of it: two ends and a pair, or the host and what is outside.
 
 mod bridge;
 mod docker;
@@ -13,6 +15,7 @@ mod netdp;
 mod nft;
 mod plug;
 mod routed;
+mod uplink;
 mod veth;
 
 use std::net::IpAddr;
@@ -93,6 +96,7 @@ pub(crate) trait Arm {
 pub(crate) fn build(name: ArmName) -> Box<dyn Arm> {
     match name {
         ArmName::Veth => Box::new(veth::Veth::build()),
+        ArmName::Uplink => Box::new(uplink::Uplink::build()),
         ArmName::Routed => Box::new(routed::Routed::build()),
         ArmName::Bridge => Box::new(bridge::Bridge::build()),
         ArmName::Nft => Box::new(nft::Nft::build()),

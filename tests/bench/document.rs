@@ -41,7 +41,8 @@ fn measured(row: &Row, cell: &Cell, samples: &Samples) -> Value {
     json!({
         "arm": word(&cell.arm),
         "median": cell.median,
-        "of_wire": cell.of_wire.map(estimate),
+        "of_veth": cell.of_veth.map(estimate),
+        "of_uplink": cell.of_uplink.map(estimate),
         "values": cell.values,
         "proofs": proofs.map(|sample| sample.proof.iter().map(growth).collect()).collect::<Vec<Value>>(),
     })

@@ -30,6 +30,7 @@ mod server;
 mod summary;
 mod table;
 mod tool;
+mod wire;
 mod word;
 
 use std::fs;

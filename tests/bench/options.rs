@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// What to measure, and where the results go.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Who moves the packets; all that this machine can have when none is named. The bare wire is always among them
+    /// Who moves the packets; all that this machine can have when none is named. The wires are always among them
     #[arg(long, value_enum, value_name = "ARM", num_args = 1.., value_delimiter = ',')]
     pub(crate) arms: Vec<ArmName>,
     /// Who talks to whom; all when none is named
@@ -33,8 +33,10 @@ pub(crate) struct Options {
 /// Who moves the packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub(crate) enum ArmName {
-    /// The bare wire: two namespaces and a veth pair, nothing else
+    /// The bare wire: two namespaces and a veth pair, nothing else, the same for every scenario
     Veth,
+    /// The wire of the ways to and from the outside: the host itself talks over its uplink, without container, rule or program
+    Uplink,
     /// The kernel forwards, and translates nothing
     Routed,
     /// A Linux bridge alone

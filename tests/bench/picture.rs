@@ -79,11 +79,11 @@ where
     let (title, mut rest) = root.split_vertically(TITLE);
     title.draw(&Text::new(heading(rows[0].scenario), (MARGIN, 16), text(24, INK)))?;
     title.draw(&Text::new(
-        "share of the bare wire; the line is the 95 % confidence interval",
+        format!("share of {}; the line is the 95 % confidence interval", wire(&rows[0])),
         (MARGIN, 46),
         text(13, FAINT),
     ))?;
-    let most = rows.iter().flat_map(|row| &row.cells).map(reach).fold(1.0, f64::max);
+    let most = rows.iter().map(reach).fold(1.0, f64::max);
     for row in rows {
         let (area, below) = rest.split_vertically(panel_height(row));
         panel(&area, row, most)?;
@@ -93,8 +93,13 @@ where
     Ok(root.present()?)
 }
 
-fn reach(cell: &Cell) -> f64 {
-    cell.of_wire.map_or(0.0, |share| share.high)
+/// What the shares of a picture are of.
+fn wire(row: &Row) -> &'static str {
+    if row.wire() == ArmName::Uplink { "the host's uplink alone" } else { "the bare pair" }
+}
+
+fn reach(row: &Row) -> f64 {
+    row.cells.iter().filter_map(|cell| row.share(cell)).map(|share| share.high).fold(0.0, f64::max)
 }
 
 /// Heading, grid and bars of one kind.
@@ -112,7 +117,7 @@ where
     }
     let mut top = BARS;
     for cell in &row.cells {
-        bar(area, row.kind, cell, most, top)?;
+        bar(area, row, cell, most, top)?;
         top += BAR;
     }
     Ok(())
@@ -125,11 +130,11 @@ fn step(most: f64) -> usize {
 }
 
 /// The bar of one arm, its interval, its name before it and its value behind it.
-fn bar<DB: DrawingBackend>(area: &Area<DB>, kind: Kind, cell: &Cell, most: f64, top: i32) -> Drawn
+fn bar<DB: DrawingBackend>(area: &Area<DB>, row: &Row, cell: &Cell, most: f64, top: i32) -> Drawn
 where
     DB::ErrorType: 'static,
 {
-    let Some(Estimate { median, low, high }) = cell.of_wire else { return Ok(()) };
+    let Some(Estimate { median, low, high }) = row.share(cell) else { return Ok(()) };
     let (above, middle, below) = (top + 4, top + BAR / 2, top + BAR - 4);
     let [zero, median_at, low_at, high_at] = [0.0, median, low, high].map(|share| across(share, most));
     area.draw(&Rectangle::new([(zero, above), (median_at, below)], colour(cell.arm).filled()))?;
@@ -143,7 +148,7 @@ where
     let name = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
     area.draw(&Text::new(word(&cell.arm), (zero - 8, middle), name))?;
     let label = text(12, INK).pos(Pos::new(HPos::Left, VPos::Center));
-    let share = format!("{:.0} %   {}", median * 100.0, value(kind, cell.median));
+    let share = format!("{:.0} %   {}", median * 100.0, value(row.kind, cell.median));
     Ok(area.draw(&Text::new(share, (median_at.max(high_at) + 8, middle), label))?)
 }
 
@@ -163,7 +168,7 @@ fn colour(arm: ArmName) -> RGBColor {
     match arm {
         ArmName::Netdp => NETDP,
         ArmName::Docker | ArmName::DockerNoproxy => DOCKER,
-        ArmName::Veth | ArmName::Routed | ArmName::Bridge | ArmName::Nft => KERNEL,
+        ArmName::Veth | ArmName::Uplink | ArmName::Routed | ArmName::Bridge | ArmName::Nft => KERNEL,
     }
 }
 

@@ -17,7 +17,8 @@ pub(crate) struct Plan {
     pub(crate) length: Length,
 }
 
-const QUICK_ARMS: [ArmName; 4] = [ArmName::Veth, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
+const QUICK_ARMS: [ArmName; 5] =
+    [ArmName::Veth, ArmName::Uplink, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
 const QUICK_KINDS: [Kind; 3] = [Kind::TcpRr, Kind::TcpCrr, Kind::TcpStream];
 const QUICK_ROUNDS: u16 = 3;
 const ROUNDS: u16 = 5;
@@ -32,13 +33,10 @@ impl Plan {
             (_, true) => FULL_ROUNDS,
             _ => ROUNDS,
         };
-        let mut arms = named_or(&options.arms, arms);
-        if !arms.contains(&ArmName::Veth) {
-            arms.insert(0, ArmName::Veth);
-        }
+        let scenarios = named_or(&options.scenarios, Scenario::value_variants());
         Self {
-            arms,
-            scenarios: named_or(&options.scenarios, Scenario::value_variants()),
+            arms: with_wires(named_or(&options.arms, arms), &scenarios),
+            scenarios,
             kinds: named_or(&options.kinds, kinds),
             rounds: options.rounds.unwrap_or(rounds),
             length: if options.quick { Length::brief() } else { Length::usual() },
@@ -54,6 +52,16 @@ impl Length {
     fn usual() -> Self {
         Self { warm_up: Duration::from_millis(200), time: Duration::from_secs(1) }
     }
+}
+
+/// The wires that the scenarios are compared with, whether they were named or not.
+fn with_wires(mut arms: Vec<ArmName>, scenarios: &[Scenario]) -> Vec<ArmName> {
+    arms.retain(|arm| !arm.is_wire());
+    if scenarios.iter().any(|scenario| scenario.goes_outside()) {
+        arms.insert(0, ArmName::Uplink);
+    }
+    arms.insert(0, ArmName::Veth);
+    arms
 }
 
 /// What was named, each once and in the order of the table; or else all of these.

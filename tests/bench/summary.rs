@@ -23,14 +23,26 @@ pub(crate) struct Cell {
     pub(crate) arm: ArmName,
     pub(crate) values: Vec<f64>,
     pub(crate) median: f64,
-    /// Share of the bare wire.
-    pub(crate) of_wire: Option<Estimate>,
+    /// Share of the bare pair.
+    pub(crate) of_veth: Option<Estimate>,
+    /// Share of the host's uplink, where the way takes it.
+    pub(crate) of_uplink: Option<Estimate>,
 }
 
 impl Row {
     /// An arm's cell, when it was measured.
     pub(crate) fn cell(&self, arm: ArmName) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.arm == arm)
+    }
+
+    /// The wire that is as long as the ways of the other arms.
+    pub(crate) fn wire(&self) -> ArmName {
+        if self.scenario.goes_outside() { ArmName::Uplink } else { ArmName::Veth }
+    }
+
+    /// A cell's share of that wire.
+    pub(crate) fn share(&self, cell: &Cell) -> Option<Estimate> {
+        if self.wire() == ArmName::Uplink { cell.of_uplink } else { cell.of_veth }
     }
 }
 
@@ -39,16 +51,17 @@ pub(crate) fn rows(plan: &Plan, samples: &Samples) -> Vec<Row> {
     let pairs =
         plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
     let row = |(scenario, kind)| row(plan, samples, scenario, kind);
-    pairs.map(row).filter(|row| row.cells.iter().any(|cell| cell.arm != ArmName::Veth)).collect()
+    pairs.map(row).filter(|row| row.cells.iter().any(|cell| !cell.arm.is_wire())).collect()
 }
 
 fn row(plan: &Plan, samples: &Samples, scenario: Scenario, kind: Kind) -> Row {
     let values = |arm| samples.get((scenario, kind, arm)).map(values);
-    let wire = values(ArmName::Veth);
+    let (veth, uplink) = (values(ArmName::Veth), values(ArmName::Uplink));
     let cell = |arm: &ArmName| {
         let values = values(*arm)?;
-        let of_wire = wire.as_ref().and_then(|wire| paired(&values, wire));
-        Some(Cell { arm: *arm, median: median(&values)?, of_wire, values })
+        let share = |wire: &Option<Vec<f64>>| wire.as_ref().and_then(|wire| paired(&values, wire));
+        let (of_veth, of_uplink) = (share(&veth), share(&uplink));
+        Some(Cell { arm: *arm, median: median(&values)?, of_veth, of_uplink, values })
     };
     let to_docker = values(ArmName::Netdp).zip(values(ArmName::Docker));
     let to_docker = to_docker.and_then(|(netdp, docker)| paired(&netdp, &docker));

@@ -5,7 +5,7 @@ use tests::statistics::Estimate;
 
 use crate::options::{ArmName, Kind};
 use crate::plan::Plan;
-use crate::summary::Row;
+use crate::summary::{Cell, Row};
 use crate::word::word;
 
 /// One line per scenario and kind, one column per arm, and netdp's ratios.
@@ -15,7 +15,7 @@ pub(crate) fn table(plan: &Plan, rows: &[Row]) -> Table {
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     let mut heading = vec!["scenario".to_owned(), "kind".to_owned()];
     heading.extend(arms.iter().map(word));
-    heading.extend(["netdp / veth", "netdp / docker"].map(str::to_owned));
+    heading.extend(["netdp / veth", "netdp / uplink", "netdp / docker"].map(str::to_owned));
     table.set_header(heading);
     let mut last = None;
     for row in rows {
@@ -41,8 +41,9 @@ fn line(row: &Row, arms: &[ArmName], first: bool) -> Vec<String> {
     ));
     let value = |arm: &ArmName| row.cell(*arm).map_or_else(String::new, |cell| value(row.kind, cell.median));
     line.extend(arms.iter().map(value));
-    let to_wire = row.cell(ArmName::Netdp).and_then(|cell| cell.of_wire);
-    line.extend([to_wire, row.to_docker].map(|ratio| ratio.map_or_else(String::new, interval)));
+    let of = |share: fn(&Cell) -> Option<Estimate>| row.cell(ArmName::Netdp).and_then(share);
+    let ratios = [of(|cell| cell.of_veth), of(|cell| cell.of_uplink), row.to_docker];
+    line.extend(ratios.map(|ratio| ratio.map_or_else(String::new, interval)));
     line
 }
 

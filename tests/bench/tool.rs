@@ -13,7 +13,7 @@ impl ArmName {
             Self::Docker | Self::DockerNoproxy => {
                 &["ip", "dockerd", "docker", "iptables", "busybox", "tar", "unshare"]
             }
-            Self::Veth | Self::Routed | Self::Bridge => &["ip"],
+            Self::Veth | Self::Uplink | Self::Routed | Self::Bridge => &["ip"],
         }
     }
 

@@ -11,7 +11,7 @@ use crate::options::Scenario;
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 
-/// Two namespaces joined by a veth pair. It stands beside every scenario.
+/// Two namespaces joined by a veth pair. It stands beside every scenario, also where the ways of the other arms are longer.
 pub(super) struct Veth {
     client: Namespace,
     server: Namespace,
@@ -38,6 +38,10 @@ impl Arm for Veth {
             Place::Client => &self.client,
             _ => &self.server,
         }
+    }
+
+    fn note(&self) -> Option<String> {
+        Some("one bare pair for every scenario: shorter than any way to or from the outside".to_owned())
     }
 
     fn way(&self, _scenario: Scenario) -> Option<Way> {
