@@ -6,8 +6,8 @@ use crate::arm::{self, Arm, Way};
 use crate::ending::Ending;
 use crate::interrupt;
 use crate::measure::attempt;
-use crate::options::{ArmName, Scenario};
-use crate::plan::Plan;
+use crate::options::ArmName;
+use crate::plan::{Plan, Traffic};
 use crate::server::Servers;
 use crate::word::word;
 
@@ -42,7 +42,7 @@ impl Arena {
                 return Err(Ending::Interrupted);
             }
             eprintln!("arm {}", word(name));
-            match stand(*name, &plan.scenarios) {
+            match stand(*name, plan) {
                 Ok(standing) => arena.enter(standing),
                 Err(why) if named.contains(name) || *name == ArmName::Netdp => {
                     return Err(refused(*name, &why));
@@ -104,14 +104,15 @@ fn refused(name: ArmName, why: &str) -> Ending {
     if name.lacks().is_empty() { Ending::Failed(text) } else { Ending::Lacking(text) }
 }
 
-fn stand(name: ArmName, scenarios: &[Scenario]) -> Result<Standing, String> {
+fn stand(name: ArmName, plan: &Plan) -> Result<Standing, String> {
     let lacks = name.lacks();
     if !lacks.is_empty() {
         return Err(format!("it needs {}, which is not installed", lacks.join(", ")));
     }
     attempt(|| {
-        let arm = arm::build(name);
-        let ways: Vec<Way> = scenarios.iter().filter_map(|scenario| arm.way(*scenario)).collect();
+        let arm = arm::build(name, &plan.families);
+        let way = |traffic: Traffic| arm.way(traffic.scenario, traffic.family);
+        let ways: Vec<Way> = plan.traffic().filter_map(way).collect();
         let places: BTreeSet<_> = ways.iter().map(|way| way.served_by).collect();
         let servers = places.into_iter().map(|place| Servers::start(arm.place(place))).collect();
         Standing { name, _servers: servers, arm }

@@ -9,6 +9,7 @@
 //!
 //! The wires ([`veth`] and [`uplink`]) have only a part of it: two ends and a pair, or the host and what is outside.
 
+mod address;
 mod bridge;
 mod docker;
 mod netdp;
@@ -23,7 +24,8 @@ use std::net::IpAddr;
 use tests::namespace::Namespace;
 
 use crate::counter::Counter;
-use crate::options::{ArmName, Kind, Scenario};
+use crate::options::{ArmName, Family, Kind, Scenario};
+use crate::plan::Traffic;
 
 /// Where the ends of the traffic are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,10 +73,10 @@ pub(crate) trait Arm {
     fn place(&self, place: Place) -> &Namespace;
 
     /// How it carries this; nothing when it does not.
-    fn way(&self, scenario: Scenario) -> Option<Way>;
+    fn way(&self, scenario: Scenario, family: Family) -> Option<Way>;
 
-    /// Why it cannot carry this kind in a scenario that it otherwise has.
-    fn refuses(&self, _scenario: Scenario, _kind: Kind) -> Option<&'static str> {
+    /// Why it cannot carry this on a way that it otherwise has.
+    fn refuses(&self, _traffic: Traffic) -> Option<&'static str> {
         None
     }
 
@@ -92,16 +94,17 @@ pub(crate) trait Arm {
     fn before(&self, _kind: Kind) {}
 }
 
-/// Builds it; fails by a panic that says what this machine lacks.
-pub(crate) fn build(name: ArmName) -> Box<dyn Arm> {
+/// Builds it; fails by a panic that says what this machine lacks. What has no IPv6 by default gets it only when that is among the
+/// families.
+pub(crate) fn build(name: ArmName, families: &[Family]) -> Box<dyn Arm> {
     match name {
         ArmName::Veth => Box::new(veth::Veth::build()),
         ArmName::Uplink => Box::new(uplink::Uplink::build()),
         ArmName::Routed => Box::new(routed::Routed::build()),
         ArmName::Bridge => Box::new(bridge::Bridge::build()),
         ArmName::Nft => Box::new(nft::Nft::build()),
-        ArmName::Docker => Box::new(docker::Docker::build(docker::Loopback::Proxy)),
-        ArmName::DockerNoproxy => Box::new(docker::Docker::build(docker::Loopback::Rules)),
-        ArmName::Netdp => Box::new(netdp::Netdp::build()),
+        ArmName::Docker => Box::new(docker::Docker::build(docker::Loopback::Proxy, families)),
+        ArmName::DockerNoproxy => Box::new(docker::Docker::build(docker::Loopback::Rules, families)),
+        ArmName::Netdp => Box::new(netdp::Netdp::build(families)),
     }
 }

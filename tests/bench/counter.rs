@@ -18,11 +18,11 @@ const STRAY: f64 = 0.01;
 pub(crate) enum Counter {
     /// The interfaces whose names begin so.
     Interfaces(Place, &'static str),
-    /// What the host's IPv4 stack has forwarded.
+    /// What the host's IP stack has forwarded, of both families.
     Forwarded,
-    /// The named counter of the table `bench`, in the chain that every forwarded packet passes.
+    /// The named counters of the tables `bench`, in the chains that every forwarded packet passes, of both families.
     Nftables,
-    /// The first rule of iptables' FORWARD chain.
+    /// The first rule of iptables' FORWARD chain, and of ip6tables'.
     Iptables,
     /// What netdp let through for these reasons.
     Netdp(&'static [&'static str]),
@@ -42,8 +42,11 @@ impl Counter {
         match self {
             Self::Interfaces(_, prefix) => ns.enter(|| interfaces(prefix)),
             Self::Forwarded => ns.enter(forwarded),
-            Self::Nftables => nftables(&ns.sh("nft -j list counters table ip bench").json()),
-            Self::Iptables => iptables(&ns.out("iptables-save -c -t filter")),
+            Self::Nftables => nftables(&ns.sh("nft -j list counters").json()),
+            Self::Iptables => {
+                iptables(&ns.out("iptables-save -c -t filter")).expect("dockerd made a FORWARD rule")
+                    + iptables(&ns.out("ip6tables-save -c -t filter")).unwrap_or(0)
+            }
             Self::Netdp(_) => panic!("only netdp's own arm has this counter"),
         }
     }
@@ -79,18 +82,25 @@ fn forwarded() -> u64 {
     let rows: Vec<Vec<&str>> =
         table.lines().filter(|line| line.starts_with("Ip:")).map(|line| line.split(' ').collect()).collect();
     let column = rows[0].iter().position(|name| *name == "ForwDatagrams").unwrap();
-    rows[1][column].parse().unwrap()
+    rows[1][column].parse::<u64>().unwrap() + forwarded6()
+}
+
+fn forwarded6() -> u64 {
+    let table = fs::read_to_string("/proc/thread-self/net/snmp6").unwrap();
+    let row = table.lines().find_map(|line| line.strip_prefix("Ip6OutForwDatagrams")).unwrap();
+    row.trim().parse().unwrap()
 }
 
 fn nftables(listed: &Value) -> u64 {
-    let counters = listed["nftables"].as_array().unwrap().iter();
-    counters.filter_map(|object| object["counter"]["packets"].as_u64()).sum()
+    let counters = listed["nftables"].as_array().unwrap().iter().map(|object| &object["counter"]);
+    let ours = counters.filter(|counter| counter["table"] == "bench");
+    ours.filter_map(|counter| counter["packets"].as_u64()).sum()
 }
 
 /// `[packets:bytes] -A FORWARD ...`.
-fn iptables(saved: &str) -> u64 {
-    let rule = saved.lines().find(|line| line.contains(" -A FORWARD ")).expect("dockerd made a FORWARD rule");
-    rule.trim_start_matches('[').split_once(':').unwrap().0.parse().unwrap()
+fn iptables(saved: &str) -> Option<u64> {
+    let rule = saved.lines().find(|line| line.contains(" -A FORWARD "))?;
+    rule.trim_start_matches('[').split_once(':')?.0.parse().ok()
 }
 
 /// What one counter did during one measurement.

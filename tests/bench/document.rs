@@ -29,6 +29,7 @@ fn result(row: &Row, samples: &Samples) -> Value {
     let cells: Vec<Value> = row.cells.iter().map(|cell| measured(row, cell, samples)).collect();
     json!({
         "scenario": word(&row.scenario),
+        "family": word(&row.family),
         "kind": word(&row.kind),
         "unit": row.kind.unit(),
         "arms": cells,
@@ -37,7 +38,7 @@ fn result(row: &Row, samples: &Samples) -> Value {
 }
 
 fn measured(row: &Row, cell: &Cell, samples: &Samples) -> Value {
-    let proofs = samples.get((row.scenario, row.kind, cell.arm)).unwrap_or_default().iter();
+    let proofs = samples.get((row.traffic(), cell.arm)).unwrap_or_default().iter();
     json!({
         "arm": word(&cell.arm),
         "median": cell.median,

@@ -4,7 +4,7 @@
 //! both ends and all that is between.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use tests::namespace::Namespace;
@@ -39,12 +39,20 @@ pub(crate) fn tcp_crr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<
 /// One datagram there and one back.
 pub(crate) fn udp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
     inside(ns, || {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let socket = UdpSocket::bind((any(to), 0))?;
         socket.connect((to, *port::ECHO.start()))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut lost = 0;
         repeat(length, OF_QUESTION, || ask_datagram(&socket, &mut lost))
     })
+}
+
+/// The address that stands for all of a host's own, of the same family.
+fn any(to: IpAddr) -> IpAddr {
+    match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 fn inside<R: Send>(ns: &Namespace, job: impl FnOnce() -> R + Send) -> R {

@@ -13,13 +13,16 @@ pub(crate) struct Options {
     /// Who talks to whom; all when none is named
     #[arg(long, value_enum, value_name = "SCENARIO", num_args = 1.., value_delimiter = ',')]
     pub(crate) scenarios: Vec<Scenario>,
+    /// By which Internet protocol; both when none is named, IPv4 with --quick
+    #[arg(long = "family", value_enum, value_name = "FAMILY", num_args = 1.., value_delimiter = ',')]
+    pub(crate) families: Vec<Family>,
     /// What they say; all when none is named, three of them with --quick
     #[arg(long, value_enum, value_name = "KIND", num_args = 1.., value_delimiter = ',')]
     pub(crate) kinds: Vec<Kind>,
     /// How often each is measured: 5 times, 3 with --quick, 15 with --full
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: Option<u16>,
-    /// Four arms and three kinds, briefly: an impression within about two minutes
+    /// Four arms and three kinds, IPv4, briefly: an impression within about two minutes
     #[arg(long, conflicts_with = "full")]
     pub(crate) quick: bool,
     /// Everything, often enough for numbers that can be shown to others
@@ -66,6 +69,17 @@ pub(crate) enum Scenario {
     HostToOwnAddress,
     /// A container to another's published port on the host's address
     Hairpin,
+}
+
+/// By which Internet protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
+pub(crate) enum Family {
+    /// IPv4
+    #[value(name = "4")]
+    Four,
+    /// IPv6
+    #[value(name = "6")]
+    Six,
 }
 
 /// What is measured.

@@ -1,4 +1,4 @@
-//! Pictures: one per scenario, with a panel per kind and a bar per arm, as SVG and as PNG.
+//! Pictures: one per scenario and family, with a panel per kind and a bar per arm, as SVG and as PNG.
 
 use std::error::Error;
 use std::fs;
@@ -10,7 +10,7 @@ use plotters::style::register_font;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use tests::statistics::Estimate;
 
-use crate::options::{ArmName, Kind, Scenario};
+use crate::options::{ArmName, Family, Kind, Scenario};
 use crate::summary::{Cell, Row};
 use crate::word::word;
 
@@ -42,6 +42,11 @@ const NETDP: RGBColor = RGBColor(0, 114, 178);
 const DOCKER: RGBColor = RGBColor(213, 94, 0);
 const KERNEL: RGBColor = RGBColor(160, 168, 177);
 
+/// What the picture of a scenario in a family is called, without the ending of its format.
+pub(crate) fn name(scenario: Scenario, family: Family) -> String {
+    format!("{}-ipv{}", word(&scenario), word(&family))
+}
+
 /// Draws every scenario into the folder, and says which files there are.
 pub(crate) fn draw(output: &Path, rows: &[Row], footer: &str) -> Result<(), String> {
     draw_all(output, rows, footer).map_err(|error| error.to_string())
@@ -52,8 +57,8 @@ fn draw_all(output: &Path, rows: &[Row], footer: &str) -> Drawn {
         fs::read(FONT).map_err(|error| format!("{FONT} (Debian package fonts-dejavu-core): {error}"))?;
     // It stays for the rest of the process, as the library wants it.
     register_font(FAMILY, FontStyle::Normal, font.leak()).map_err(|_| format!("{FONT} is no font"))?;
-    for rows in rows.chunk_by(|a, b| a.scenario == b.scenario) {
-        let path = output.join(word(&rows[0].scenario));
+    for rows in rows.chunk_by(|a, b| (a.scenario, a.family) == (b.scenario, b.family)) {
+        let path = output.join(name(rows[0].scenario, rows[0].family));
         let (svg, png) = (path.with_extension("svg"), path.with_extension("png"));
         let size = (WIDTH, height(rows));
         scene(&SVGBackend::new(&svg, size).into_drawing_area(), rows, footer)?;
@@ -77,7 +82,8 @@ where
 {
     root.fill(&WHITE)?;
     let (title, mut rest) = root.split_vertically(TITLE);
-    title.draw(&Text::new(heading(rows[0].scenario), (MARGIN, 16), text(24, INK)))?;
+    let name = format!("{}, IPv{}", heading(rows[0].scenario), word(&rows[0].family));
+    title.draw(&Text::new(name, (MARGIN, 16), text(24, INK)))?;
     title.draw(&Text::new(
         format!("share of {}; the line is the 95 % confidence interval", wire(&rows[0])),
         (MARGIN, 46),

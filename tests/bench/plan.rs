@@ -5,16 +5,25 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::measure::Length;
-use crate::options::{ArmName, Kind, Options, Scenario};
+use crate::options::{ArmName, Family, Kind, Options, Scenario};
 
-/// The arms, scenarios and kinds of a run, and how long and often each is measured.
+/// The arms, scenarios, families and kinds of a run, and how long and often each is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) arms: Vec<ArmName>,
     pub(crate) scenarios: Vec<Scenario>,
+    pub(crate) families: Vec<Family>,
     pub(crate) kinds: Vec<Kind>,
     pub(crate) rounds: u16,
     pub(crate) length: Length,
+}
+
+/// What one line of the table is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Traffic {
+    pub(crate) scenario: Scenario,
+    pub(crate) family: Family,
+    pub(crate) kind: Kind,
 }
 
 const QUICK_ARMS: [ArmName; 5] =
@@ -27,6 +36,7 @@ const FULL_ROUNDS: u16 = 15;
 impl Plan {
     pub(crate) fn of(options: &Options) -> Self {
         let arms = if options.quick { &QUICK_ARMS[..] } else { ArmName::value_variants() };
+        let families = if options.quick { &[Family::Four][..] } else { Family::value_variants() };
         let kinds = if options.quick { &QUICK_KINDS[..] } else { Kind::value_variants() };
         let rounds = match (options.quick, options.full) {
             (true, _) => QUICK_ROUNDS,
@@ -37,10 +47,24 @@ impl Plan {
         Self {
             arms: with_wires(named_or(&options.arms, arms), &scenarios),
             scenarios,
+            families: named_or(&options.families, families),
             kinds: named_or(&options.kinds, kinds),
             rounds: options.rounds.unwrap_or(rounds),
             length: if options.quick { Length::brief() } else { Length::usual() },
         }
+    }
+}
+
+impl Plan {
+    /// The lines of the table, in its order.
+    pub(crate) fn traffic(&self) -> impl Iterator<Item = Traffic> {
+        self.scenarios.iter().flat_map(|scenario| self.of_scenario(*scenario))
+    }
+
+    fn of_scenario(&self, scenario: Scenario) -> impl Iterator<Item = Traffic> {
+        let of_family =
+            move |family| self.kinds.iter().map(move |kind| Traffic { scenario, family, kind: *kind });
+        self.families.iter().copied().flat_map(of_family)
     }
 }
 

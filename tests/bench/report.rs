@@ -9,12 +9,11 @@ use crate::arena::Remarks;
 use crate::document::document;
 use crate::ending::Ending;
 use crate::machine::Machine;
-use crate::options::Scenario;
+use crate::options::{Family, Scenario};
 use crate::plan::Plan;
 use crate::rounds::Samples;
 use crate::summary::Row;
 use crate::table::table;
-use crate::word::word;
 use crate::{failed, picture};
 
 const RESULTS: &str = "results.json";
@@ -48,9 +47,12 @@ impl Report {
 
     /// Takes away what another run left, of which this one might write only a part.
     pub(crate) fn clear(output: &Path) {
-        let pictures = Scenario::value_variants().iter().flat_map(|scenario| {
-            ["svg", "png"].map(|extension| output.join(word(scenario)).with_extension(extension))
-        });
+        let of_family = |family: Family| {
+            Scenario::value_variants().iter().map(move |scenario| picture::name(*scenario, family))
+        };
+        let names = Family::value_variants().iter().copied().flat_map(of_family);
+        let pictures = names
+            .flat_map(|name| ["svg", "png"].map(|extension| output.join(&name).with_extension(extension)));
         for path in pictures.chain([output.join(RESULTS)]) {
             // Most often there is none.
             let _ = fs::remove_file(path);

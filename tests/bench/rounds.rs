@@ -1,21 +1,22 @@
-//! The rounds: every arm in turn for each scenario and kind, in an order that alternates, so that whatever else the machine does
+//! The rounds: every arm in turn for each line of the table, in an order that alternates, so that whatever else the machine does
 //! falls on all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::arena::Arena;
+use crate::arena::{Arena, Standing};
+use crate::arm::Arm;
 use crate::counter::Growth;
 use crate::ending::Ending;
 use crate::interrupt;
 use crate::measure::{self, Failure};
-use crate::options::{ArmName, Kind, Scenario};
-use crate::plan::Plan;
+use crate::options::{ArmName, Family, Kind, Scenario};
+use crate::plan::{Plan, Traffic};
 use crate::word::word;
 
 /// What is measured once per round.
-pub(crate) type Key = (Scenario, Kind, ArmName);
+pub(crate) type Key = (Traffic, ArmName);
 
 /// One measurement and its proof.
 pub(crate) struct Sample {
@@ -50,8 +51,8 @@ impl Samples {
 /// Measures all of it.
 pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     let mut samples = Samples::default();
+    tell_refused(arena, plan);
     let mut keys = keys(arena, plan);
-    keys.retain(|key| is_carried(arena, *key));
     let progress = progress(keys.len() * usize::from(plan.rounds));
     for round in 0..plan.rounds {
         if progress.is_hidden() {
@@ -69,33 +70,59 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     Ok(samples)
 }
 
-/// Scenario by scenario and kind by kind, the arms that carry it.
+/// Line by line of the table, the arms that carry it.
 fn keys(arena: &Arena, plan: &Plan) -> Vec<Key> {
-    let pairs =
-        plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
-    let carried = |(scenario, kind)| {
-        let arms = arena.arms.iter().filter(move |standing| standing.arm.way(scenario).is_some());
-        arms.map(move |standing| (scenario, kind, standing.name))
+    let of_line = |traffic: Traffic| {
+        let arms = arena.arms.iter().filter(move |standing| carries(standing.arm.as_ref(), traffic));
+        arms.map(move |standing| (traffic, standing.name))
     };
-    pairs.flat_map(carried).collect()
+    plan.traffic().flat_map(of_line).collect()
 }
 
-/// Says why not.
-fn is_carried(arena: &mut Arena, key: Key) -> bool {
-    let (scenario, kind, name) = key;
-    let why = arena.arm(name).and_then(|arm| arm.refuses(scenario, kind));
-    if let Some(why) = why {
-        arena.leave_out(described(key), why);
+fn carries(arm: &dyn Arm, traffic: Traffic) -> bool {
+    arm.way(traffic.scenario, traffic.family).is_some() && arm.refuses(traffic).is_none()
+}
+
+/// Says what the arms do not carry although they have a way for it; once, when it is so for every kind.
+fn tell_refused(arena: &mut Arena, plan: &Plan) {
+    let ways = plan.traffic().map(|traffic| (traffic.scenario, traffic.family));
+    let ways: BTreeSet<(Scenario, Family)> = ways.collect();
+    let refused = |(scenario, family)| {
+        arena.arms.iter().flat_map(move |standing| refused(standing, plan, scenario, family))
+    };
+    let all: Vec<(String, &str)> = ways.into_iter().flat_map(refused).collect();
+    for (what, why) in all {
+        arena.leave_out(what, why);
     }
-    why.is_none()
 }
 
-fn described((scenario, kind, name): Key) -> String {
-    format!("{}, {}, {}", word(&scenario), word(&kind), word(&name))
+fn refused(
+    standing: &Standing,
+    plan: &Plan,
+    scenario: Scenario,
+    family: Family,
+) -> Vec<(String, &'static str)> {
+    let Standing { name, arm, .. } = standing;
+    if arm.way(scenario, family).is_none() {
+        return Vec::new();
+    }
+    let key = |kind: &Kind| (Traffic { scenario, family, kind: *kind }, *name);
+    let why = |key: Key| arm.refuses(key.0).map(|why| (described(key), why));
+    let kinds: Vec<(String, &str)> = plan.kinds.iter().map(key).filter_map(why).collect();
+    match kinds.first() {
+        Some((_, why)) if kinds.len() == plan.kinds.len() && kinds.iter().all(|(_, other)| other == why) => {
+            vec![(format!("{}, IPv{}, {}", word(&scenario), word(&family), word(name)), why)]
+        }
+        _ => kinds,
+    }
+}
+
+fn described((Traffic { scenario, family, kind }, name): Key) -> String {
+    format!("{}, IPv{}, {}, {}", word(&scenario), word(&family), word(&kind), word(&name))
 }
 
 fn reverse_arms(keys: &mut [Key]) {
-    for same in keys.chunk_by_mut(|a, b| (a.0, a.1) == (b.0, b.1)) {
+    for same in keys.chunk_by_mut(|a, b| a.0 == b.0) {
         same.reverse();
     }
 }
@@ -125,11 +152,11 @@ fn step(
     Ok(())
 }
 
-fn measure(arena: &Arena, plan: &Plan, (scenario, kind, name): Key) -> Result<Sample, Failure> {
+fn measure(arena: &Arena, plan: &Plan, (traffic, name): Key) -> Result<Sample, Failure> {
     let nothing = || Failure::Broken("the arm does not carry it".to_owned());
     let arm = arena.arm(name).ok_or_else(nothing)?;
-    let way = arm.way(scenario).ok_or_else(nothing)?;
-    let (value, proof) = measure::once(arm, &way, kind, plan.length)?;
+    let way = arm.way(traffic.scenario, traffic.family).ok_or_else(nothing)?;
+    let (value, proof) = measure::once(arm, &way, traffic.kind, plan.length)?;
     Ok(Sample { value, proof })
 }
 

@@ -1,7 +1,7 @@
 //! What answers in the arms: echo servers of one byte, and iperf3.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ use crate::port;
 /// After this a connection that says nothing, or a wish to end, is noticed.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// All servers of one end, each on a thread that sleeps while nobody asks it.
+/// All servers of one end, each for both families and on a thread that sleeps while nobody asks it.
 pub(crate) struct Servers {
     stop: Arc<AtomicBool>,
     listeners: Vec<Arc<TcpListener>>,
@@ -29,14 +29,14 @@ pub(crate) struct Servers {
 impl Servers {
     pub(crate) fn start(ns: &Namespace) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let bind = |port| Arc::new(TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap());
+        let bind = |port| Arc::new(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap());
         let listeners: Vec<Arc<TcpListener>> = ns.enter(|| port::ECHO.map(bind).collect());
         let serve = |listener: &Arc<TcpListener>| {
             let (listener, stop) = (Arc::clone(listener), Arc::clone(&stop));
             ns.spawn(move || on_processor(0, || answer_connections(&listener, &stop)))
         };
         let mut threads: Vec<JoinHandle<()>> = listeners.iter().map(serve).collect();
-        let socket = ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, *port::ECHO.start())).unwrap());
+        let socket = ns.enter(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, *port::ECHO.start())).unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let until = Arc::clone(&stop);
         threads.push(ns.spawn(move || on_processor(0, || answer_datagrams(&socket, &until))));

@@ -2,16 +2,17 @@
 
 use tests::statistics::{Estimate, median};
 
-use crate::options::{ArmName, Kind, Scenario};
-use crate::plan::Plan;
+use crate::options::{ArmName, Family, Kind, Scenario};
+use crate::plan::{Plan, Traffic};
 use crate::rounds::{Sample, Samples};
 
 /// Any number would do; one that stays gives the same interval for the same samples.
 const SEED: u64 = 4787;
 
-/// One scenario and kind over all arms.
+/// One scenario, family and kind over all arms.
 pub(crate) struct Row {
     pub(crate) scenario: Scenario,
+    pub(crate) family: Family,
     pub(crate) kind: Kind,
     pub(crate) cells: Vec<Cell>,
     /// netdp's share of what Docker does.
@@ -30,6 +31,11 @@ pub(crate) struct Cell {
 }
 
 impl Row {
+    /// What was measured.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic { scenario: self.scenario, family: self.family, kind: self.kind }
+    }
+
     /// An arm's cell, when it was measured.
     pub(crate) fn cell(&self, arm: ArmName) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.arm == arm)
@@ -48,14 +54,12 @@ impl Row {
 
 /// All rows that have a number.
 pub(crate) fn rows(plan: &Plan, samples: &Samples) -> Vec<Row> {
-    let pairs =
-        plan.scenarios.iter().flat_map(|scenario| plan.kinds.iter().map(move |kind| (*scenario, *kind)));
-    let row = |(scenario, kind)| row(plan, samples, scenario, kind);
-    pairs.map(row).filter(|row| row.cells.iter().any(|cell| !cell.arm.is_wire())).collect()
+    let rows = plan.traffic().map(|traffic| row(plan, samples, traffic));
+    rows.filter(|row| row.cells.iter().any(|cell| !cell.arm.is_wire())).collect()
 }
 
-fn row(plan: &Plan, samples: &Samples, scenario: Scenario, kind: Kind) -> Row {
-    let values = |arm| samples.get((scenario, kind, arm)).map(values);
+fn row(plan: &Plan, samples: &Samples, traffic: Traffic) -> Row {
+    let values = |arm| samples.get((traffic, arm)).map(values);
     let (veth, uplink) = (values(ArmName::Veth), values(ArmName::Uplink));
     let cell = |arm: &ArmName| {
         let values = values(*arm)?;
@@ -65,7 +69,8 @@ fn row(plan: &Plan, samples: &Samples, scenario: Scenario, kind: Kind) -> Row {
     };
     let to_docker = values(ArmName::Netdp).zip(values(ArmName::Docker));
     let to_docker = to_docker.and_then(|(netdp, docker)| paired(&netdp, &docker));
-    Row { scenario, kind, cells: plan.arms.iter().filter_map(cell).collect(), to_docker }
+    let Traffic { scenario, family, kind } = traffic;
+    Row { scenario, family, kind, cells: plan.arms.iter().filter_map(cell).collect(), to_docker }
 }
 
 fn values(samples: &[Sample]) -> Vec<f64> {

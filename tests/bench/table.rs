@@ -3,26 +3,26 @@
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use tests::statistics::Estimate;
 
-use crate::options::{ArmName, Kind};
+use crate::options::{ArmName, Family, Kind, Scenario};
 use crate::plan::Plan;
 use crate::summary::{Cell, Row};
 use crate::word::word;
 
-/// One line per scenario and kind, one column per arm, and netdp's ratios.
+/// One line per scenario, family and kind, one column per arm, and netdp's ratios.
 pub(crate) fn table(plan: &Plan, rows: &[Row]) -> Table {
     let arms: Vec<ArmName> = plan.arms.iter().copied().filter(|arm| has(rows, *arm)).collect();
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-    let mut heading = vec!["scenario".to_owned(), "kind".to_owned()];
+    let mut heading = ["scenario", "family", "kind"].map(str::to_owned).to_vec();
     heading.extend(arms.iter().map(word));
     heading.extend(["netdp / veth", "netdp / uplink", "netdp / docker"].map(str::to_owned));
     table.set_header(heading);
     let mut last = None;
     for row in rows {
-        table.add_row(line(row, &arms, last != Some(row.scenario)));
-        last = Some(row.scenario);
+        table.add_row(line(row, &arms, last));
+        last = Some((row.scenario, row.family));
     }
-    for column in table.column_iter_mut().skip(2) {
+    for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
@@ -32,8 +32,11 @@ fn has(rows: &[Row], arm: ArmName) -> bool {
     rows.iter().any(|row| row.cell(arm).is_some())
 }
 
-fn line(row: &Row, arms: &[ArmName], first: bool) -> Vec<String> {
-    let mut line = vec![if first { word(&row.scenario) } else { String::new() }];
+/// What is as in the line above is not said again.
+fn line(row: &Row, arms: &[ArmName], above: Option<(Scenario, Family)>) -> Vec<String> {
+    let scenario = above.is_none_or(|(scenario, _)| scenario != row.scenario).then(|| word(&row.scenario));
+    let family = (above != Some((row.scenario, row.family))).then(|| format!("IPv{}", word(&row.family)));
+    let mut line = vec![scenario.unwrap_or_default(), family.unwrap_or_default()];
     line.push(format!(
         "{} {}",
         word(&row.kind),

@@ -1,4 +1,4 @@
-//! The names of arms, scenarios and kinds as the command line has them.
+//! The names of arms, scenarios, families and kinds as the command line has them.
 
 use clap::ValueEnum;
 

@@ -1,11 +1,13 @@
 //! A Linux bridge, and nothing that filters or translates.
 
+use std::net::IpAddr;
+
 use tests::namespace::Namespace;
 
 use super::plug::{Ends, SERVER};
 use super::{Arm, Place, Way};
 use crate::counter::Counter;
-use crate::options::Scenario;
+use crate::options::{Family, Scenario};
 
 /// Two containers at a bridge.
 pub(super) struct Bridge {
@@ -25,13 +27,13 @@ impl Arm for Bridge {
         self.ends.place(place)
     }
 
-    fn way(&self, scenario: Scenario) -> Option<Way> {
-        (scenario == Scenario::ContainerToContainer).then(|| over_ports(SERVER))
+    fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
+        (scenario == Scenario::ContainerToContainer).then(|| over_ports(SERVER.of(family)))
     }
 }
 
 /// From container to container over the ports of a bridge, and not through the host's IP stack.
-pub(super) fn over_ports(server: std::net::Ipv4Addr) -> Way {
+pub(super) fn over_ports(server: IpAddr) -> Way {
     Way::new(Place::Client, Place::Server, server)
         .counted_by([Counter::Interfaces(Place::Host, "veth")])
         .past([Counter::Forwarded])

@@ -2,7 +2,7 @@
 //! bed's host, and with its PID namespace ends everything that it started.
 
 use std::fs::{self, File};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -14,13 +14,15 @@ use nix::unistd::Pid;
 use tests::namespace::Namespace;
 use tests::process::{Ran, Service, eventually, run};
 use tests::processor;
-use tests::topology::{Bed, Host, OUTSIDE};
+use tests::topology::{Bed, Host};
 
+use super::address::{Addresses, LOOPBACK, OUTSIDE};
 use super::bridge::{netfilter, over_ports};
-use super::nft::translated_for_host;
+use super::nft::{loses_answers, translated_for_host};
 use super::{Arm, Place, Way, plug};
 use crate::counter::Counter;
-use crate::options::{Kind, Scenario};
+use crate::options::{Family, Kind, Scenario};
+use crate::plan::Traffic;
 use crate::port;
 
 /// How the names of our cgroups begin; the process's number and the bed follow.
@@ -30,6 +32,9 @@ const BRIDGE: &str = "docker0";
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// What a container runs; servers and clients enter its network namespace from outside.
 const IDLE: [&str; 3] = ["/bin/busybox", "sleep", "1000000"];
+
+/// IPv6 for the default network, translated as IPv4 is: by default it has none, and up to 26 `ip6tables` is an experiment.
+const IPV6: [&str; 5] = ["--ipv6", "--fixed-cidr-v6", "fd00:17::/64", "--ip6tables", "--experimental"];
 
 /// How a process of the host gets to a published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +48,9 @@ pub(super) enum Loopback {
 /// Two containers of Docker's default network.
 pub(super) struct Docker {
     loopback: Loopback,
-    server_address: Ipv4Addr,
+    server_address: IpAddr,
+    /// When the network has any.
+    server_address6: Option<IpAddr>,
     version: String,
     client: Namespace,
     server: Namespace,
@@ -53,11 +60,11 @@ pub(super) struct Docker {
 }
 
 impl Docker {
-    pub(super) fn build(loopback: Loopback) -> Self {
+    pub(super) fn build(loopback: Loopback, families: &[Family]) -> Self {
         let bed = Bed::new();
         let host = bed.unwatched_host("host");
         plug::allow_many_connections(&host.ns);
-        let daemon = Daemon::start(&host.ns, bed.dir(), loopback);
+        let daemon = Daemon::start(&host.ns, bed.dir(), loopback, families.contains(&Family::Six));
         let image = daemon.image(&bed.dir().join("image"));
         let server = daemon.container(bed.dir(), "server", &image, &port::publish_options());
         let client = daemon.container(bed.dir(), "client", &image, &[]);
@@ -65,12 +72,21 @@ impl Docker {
         let version =
             daemon.docker(&["version", "--format", "{{.Server.Version}}"]).ok().stdout.trim().to_owned();
         let server_address = daemon.inspect("server", "{{.NetworkSettings.IPAddress}}").parse().unwrap();
-        Self { loopback, server_address, version, client, server, daemon, host, bed }
+        let server_address6 = daemon.inspect("server", "{{.NetworkSettings.GlobalIPv6Address}}").parse().ok();
+        [&client, &server].into_iter().for_each(wait_until_settled);
+        Self { loopback, server_address, server_address6, version, client, server, daemon, host, bed }
     }
 }
 
+/// Until then, another station might have the same IPv6 address, and nobody may use it.
+fn wait_until_settled(container: &Namespace) {
+    eventually("the container's addresses are its own", Duration::from_secs(5), || {
+        container.out("ip -6 address show tentative").is_empty()
+    });
+}
+
 /// What a proxy passes on comes in over `lo` or from the bridge, and goes out to the bridge by a connection of its own.
-fn proxied(from: Place, to: Ipv4Addr) -> Way {
+fn proxied(from: Place, to: IpAddr) -> Way {
     let way = Way::new(from, Place::Server, to).counted_by([Counter::Interfaces(Place::Host, BRIDGE)]);
     let way = way.past([Counter::Forwarded]);
     if from == Place::Host { way.counted_by([Counter::Interfaces(Place::Host, "lo")]) } else { way }
@@ -86,15 +102,21 @@ impl Arm for Docker {
         }
     }
 
-    fn way(&self, scenario: Scenario) -> Option<Way> {
-        let host = self.host.address;
+    fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
+        let host = Addresses::of_host(&self.host).of(family);
+        let server = match family {
+            Family::Four => self.server_address,
+            Family::Six => self.server_address6?,
+        };
         let forwarded = |way: Way| way.counted_by([Counter::Iptables, Counter::Forwarded]);
         Some(match (scenario, self.loopback) {
-            (Scenario::ContainerToContainer, _) => over_ports(self.server_address),
-            (Scenario::ContainerToOutside, _) => forwarded(Way::new(Place::Client, Place::Outside, OUTSIDE)),
+            (Scenario::ContainerToContainer, _) => over_ports(server),
+            (Scenario::ContainerToOutside, _) => {
+                forwarded(Way::new(Place::Client, Place::Outside, OUTSIDE.of(family)))
+            }
             (Scenario::OutsideToPublished, _) => forwarded(Way::new(Place::Outside, Place::Server, host)),
-            (Scenario::HostToLoopback, Loopback::Proxy) => proxied(Place::Host, Ipv4Addr::LOCALHOST),
-            (Scenario::HostToLoopback, Loopback::Rules) => translated_for_host(Ipv4Addr::LOCALHOST, BRIDGE),
+            (Scenario::HostToLoopback, Loopback::Proxy) => proxied(Place::Host, LOOPBACK.of(family)),
+            (Scenario::HostToLoopback, Loopback::Rules) => translated_for_host(LOOPBACK.of(family), BRIDGE),
             (Scenario::HostToOwnAddress, _) => translated_for_host(host, BRIDGE),
             (Scenario::Hairpin, Loopback::Proxy) => proxied(Place::Client, host),
             // As with nftables, the bridge itself may translate it.
@@ -104,15 +126,25 @@ impl Arm for Docker {
         })
     }
 
-    fn refuses(&self, scenario: Scenario, kind: Kind) -> Option<&'static str> {
-        let proxied = (scenario, self.loopback) == (Scenario::Hairpin, Loopback::Proxy);
-        // Seen with 20.10: asked at the host's address, it answers from the bridge's.
-        (proxied && kind == Kind::UdpRr)
-            .then_some("docker-proxy answers a container's datagram by another address than it was sent to")
+    fn refuses(&self, traffic: Traffic) -> Option<&'static str> {
+        let has_proxies = self.loopback == Loopback::Proxy;
+        match (traffic.scenario, traffic.kind) {
+            // Seen with 20.10: asked at the host's address, it answers from the bridge's.
+            (Scenario::Hairpin, Kind::UdpRr) if has_proxies => {
+                Some("docker-proxy answers a container's datagram by another address than it was sent to")
+            }
+            _ if has_proxies => None,
+            _ => loses_answers(traffic),
+        }
     }
 
     fn note(&self) -> Option<String> {
-        Some(format!("dockerd {}; {}", self.version, netfilter(&self.host.ns)))
+        let six = if self.server_address6.is_some() {
+            format!(", for IPv6 with {}", IPV6.join(" "))
+        } else {
+            String::new()
+        };
+        Some(format!("dockerd {}{six}; {}", self.version, netfilter(&self.host.ns)))
     }
 
     /// Where both ends share a processor, whoever stands between them must share it too: the rate is what all of it costs.
@@ -131,7 +163,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(host: &Namespace, dir: &Path, loopback: Loopback) -> Self {
+    fn start(host: &Namespace, dir: &Path, loopback: Loopback, has_six: bool) -> Self {
         let socket = dir.join("docker.sock");
         let cgroup = format!("{CGROUP}{}-{}", std::process::id(), dir.file_name().unwrap().display());
         remove_stale_cgroups();
@@ -156,6 +188,9 @@ impl Daemon {
             .arg(format!("/{cgroup}"));
         if loopback == Loopback::Rules {
             command.arg("--userland-proxy=false");
+        }
+        if has_six {
+            command.args(IPV6);
         }
         let mut daemon = Self { service: Service::start(&mut command), socket, cgroup };
         daemon.wait_until_it_answers();

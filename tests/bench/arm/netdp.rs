@@ -1,14 +1,15 @@
 //! netdp.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use serde_json::Value;
 use tests::namespace::Namespace;
-use tests::topology::{Bed, Container, Host, OUTSIDE};
+use tests::topology::{Bed, Container, Host};
 
+use super::address::{Addresses, LOOPBACK, OUTSIDE};
 use super::{Arm, Place, Way, plug};
 use crate::counter::Counter;
-use crate::options::Scenario;
+use crate::options::{Family, Scenario};
 use crate::port;
 
 /// What a published port's packets are counted as, there and back.
@@ -24,7 +25,7 @@ pub(super) struct Netdp {
 }
 
 impl Netdp {
-    pub(super) fn build() -> Self {
+    pub(super) fn build(families: &[Family]) -> Self {
         let bed = Bed::new();
         let host = bed.unwatched_host("host");
         plug::allow_many_connections(&host.ns);
@@ -32,16 +33,25 @@ impl Netdp {
         let forward = "type filter hook forward priority filter; policy drop; counter name forwarded";
         host.ns
             .sh(&format!(
-                "nft 'table ip bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"
+                "nft 'table inet bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"
             ))
             .done();
         host.up_once();
+        let network = network(&host, families);
         let published = port::publish_options();
         let published: Vec<&str> = published.iter().map(String::as_str).collect();
-        let server = bed.container(&host, "server", &published);
-        let client = bed.container(&host, "client", &[]);
+        let server = bed.container(&host, "server", &[&network[..], &published].concat());
+        let client = bed.container(&host, "client", &network);
         plug::allow_many_connections(&client.ns);
         Self { client, server, host, bed }
+    }
+
+    /// The server's own address.
+    fn server(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::Four => Some(self.server.address.into()),
+            Family::Six => self.server.address6.map(IpAddr::from),
+        }
     }
 
     fn counted(&self, reasons: &[&str]) -> u64 {
@@ -50,6 +60,15 @@ impl Netdp {
         let forwards = status["forwards"].as_array().unwrap().iter().filter(counts);
         forwards.filter_map(|entry| entry["packets"].as_u64()).sum()
     }
+}
+
+/// The options of a container for its network: the default one has IPv4 only.
+fn network(host: &Host, families: &[Family]) -> Vec<&'static str> {
+    if !families.contains(&Family::Six) {
+        return Vec::new();
+    }
+    host.netdp(&["network", "create", "--ipv6", "both"]).done();
+    vec!["--network", "both"]
 }
 
 impl Arm for Netdp {
@@ -62,17 +81,17 @@ impl Arm for Netdp {
         }
     }
 
-    fn way(&self, scenario: Scenario) -> Option<Way> {
-        let host = self.host.address;
+    fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
+        let host = Addresses::of_host(&self.host).of(family);
         let published = |from, to| Way::new(from, Place::Server, to).counted_by([PUBLISHED]);
         let way = match scenario {
-            Scenario::ContainerToContainer => Way::new(Place::Client, Place::Server, self.server.address)
+            Scenario::ContainerToContainer => Way::new(Place::Client, Place::Server, self.server(family)?)
                 .counted_by([Counter::Netdp(&["local"])]),
             Scenario::ContainerToOutside => {
-                Way::new(Place::Client, Place::Outside, OUTSIDE).counted_by([MASQUERADED])
+                Way::new(Place::Client, Place::Outside, OUTSIDE.of(family)).counted_by([MASQUERADED])
             }
             Scenario::OutsideToPublished => published(Place::Outside, host),
-            Scenario::HostToLoopback => published(Place::Host, Ipv4Addr::LOCALHOST),
+            Scenario::HostToLoopback => published(Place::Host, LOOPBACK.of(family)),
             Scenario::HostToOwnAddress => published(Place::Host, host),
             Scenario::Hairpin => published(Place::Client, host),
         };

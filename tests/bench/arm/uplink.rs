@@ -1,11 +1,12 @@
 //! The wire of the ways to and from the outside: from node to node.
 
 use tests::namespace::Namespace;
-use tests::topology::{Bed, Host, OUTSIDE, UPLINK};
+use tests::topology::{Bed, Host, UPLINK};
 
+use super::address::{Addresses, OUTSIDE};
 use super::{Arm, Place, Way, plug};
 use crate::counter::Counter;
-use crate::options::Scenario;
+use crate::options::{Family, Scenario};
 
 /// A host without containers, rules and programs, at the uplink that the hosts of all arms have: a process of its own talks with
 /// the outside.
@@ -39,10 +40,11 @@ impl Arm for Uplink {
         )
     }
 
-    fn way(&self, scenario: Scenario) -> Option<Way> {
+    fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
+        let own = Addresses::of_host(&self.host).of(family);
         let way = match scenario {
-            Scenario::ContainerToOutside => Way::new(Place::Host, Place::Outside, OUTSIDE),
-            Scenario::OutsideToPublished => Way::new(Place::Outside, Place::Host, self.host.address),
+            Scenario::ContainerToOutside => Way::new(Place::Host, Place::Outside, OUTSIDE.of(family)),
+            Scenario::OutsideToPublished => Way::new(Place::Outside, Place::Host, own),
             _ => return None,
         };
         Some(way.counted_by([Counter::Interfaces(Place::Host, UPLINK)]).past([Counter::Forwarded]))

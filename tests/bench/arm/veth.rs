@@ -1,15 +1,20 @@
 //! The wire: what a packet costs at least.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tests::namespace::Namespace;
 use tests::topology::Bed;
 
-use super::{Arm, Place, Way, plug};
+use super::address::Addresses;
+use super::plug::{add_address, container};
+use super::{Arm, Place, Way};
 use crate::counter::Counter;
-use crate::options::Scenario;
+use crate::options::{Family, Scenario};
 
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+const CLIENT: Addresses =
+    Addresses::new(Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
+const SERVER: Addresses =
+    Addresses::new(Ipv4Addr::new(192, 0, 2, 2), Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 2));
 
 /// Two namespaces joined by a veth pair. It stands beside every scenario, also where the ways of the other arms are longer.
 pub(super) struct Veth {
@@ -21,12 +26,12 @@ pub(super) struct Veth {
 impl Veth {
     pub(super) fn build() -> Self {
         let bed = Bed::new();
-        let (client, server) = (bed.namespace("client"), bed.namespace("server"));
-        plug::allow_many_connections(&client);
+        let (client, server) = (container(&bed, "client"), container(&bed, "server"));
         let peer = server.path().display().to_string();
         client.sh(&format!("ip link add eth0 type veth peer name eth0 netns {peer}")).done();
-        for (ns, address) in [(&client, "192.0.2.1".to_owned()), (&server, ADDRESS.to_string())] {
-            ns.sh(&format!("ip address add {address}/24 dev eth0 && ip link set eth0 up")).done();
+        for (ns, addresses) in [(&client, CLIENT), (&server, SERVER)] {
+            add_address(ns, "eth0", addresses);
+            ns.sh("ip link set eth0 up").done();
         }
         Self { client, server, _bed: bed }
     }
@@ -44,8 +49,8 @@ impl Arm for Veth {
         Some("one bare pair for every scenario: shorter than any way to or from the outside".to_owned())
     }
 
-    fn way(&self, _scenario: Scenario) -> Option<Way> {
-        let way = Way::new(Place::Client, Place::Server, ADDRESS);
+    fn way(&self, _scenario: Scenario, family: Family) -> Option<Way> {
+        let way = Way::new(Place::Client, Place::Server, SERVER.of(family));
         Some(way.counted_by([Counter::Interfaces(Place::Server, "eth0")]))
     }
 }
