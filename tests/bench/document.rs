@@ -1,6 +1,6 @@
 //! results.json: every number that was measured, and what came of it.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tests::statistics::Estimate;
 
 use crate::counter::Growth;
@@ -33,7 +33,7 @@ fn result(row: &Row, samples: &Samples) -> Value {
         "kind": word(&row.kind),
         "unit": row.kind.unit(),
         "arms": cells,
-        "netdp_to_docker": row.to_docker.map(estimate),
+        "netdp_to": row.netdp_to.iter().map(|(arm, share)| (word(arm), estimate(*share))).collect::<Map<_, _>>(),
     })
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// What to measure, and where the results go.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Who moves the packets; all that this machine can have when none is named. The wires are always among them
+    /// Who moves the packets; all that this machine can have when none is named, those of netdp without a mechanism only with --full. The wires are always among them
     #[arg(long, value_enum, value_name = "ARM", num_args = 1.., value_delimiter = ',')]
     pub(crate) arms: Vec<ArmName>,
     /// Who talks to whom; all when none is named
@@ -52,6 +52,10 @@ pub(crate) enum ArmName {
     DockerNoproxy,
     /// netdp
     Netdp,
+    /// The same, and what goes to a container passes the host's end of its veth pair instead of skipping it
+    NetdpWithoutRedirectPeer,
+    /// The same, and the kernel is asked for the route of every packet instead of once for a flow
+    NetdpWithoutKeptRoutes,
 }
 
 /// Who talks to whom.

@@ -31,14 +31,16 @@ const BARS: i32 = 32;
 const BAR: i32 = 26;
 /// What is left free at the left, for the names at the left, and for the values at the right.
 const MARGIN: i32 = 24;
-const NAMES: i32 = 150;
+const NAMES: i32 = 205;
 const VALUES: i32 = 170;
 
 const INK: RGBColor = RGBColor(38, 42, 48);
 const FAINT: RGBColor = RGBColor(110, 117, 126);
 const GRID: RGBColor = RGBColor(226, 229, 233);
-/// One colour for who it is about, one for whom it is compared with, and one for the kernel's own ways.
+/// One colour for who it is about, a lighter one for that without something, one for whom it is compared with, and one for the
+/// kernel's own ways.
 const NETDP: RGBColor = RGBColor(0, 114, 178);
+const WITHOUT: RGBColor = RGBColor(86, 180, 233);
 const DOCKER: RGBColor = RGBColor(213, 94, 0);
 const KERNEL: RGBColor = RGBColor(160, 168, 177);
 
@@ -173,6 +175,7 @@ fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
 fn colour(arm: ArmName) -> RGBColor {
     match arm {
         ArmName::Netdp => NETDP,
+        ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes => WITHOUT,
         ArmName::Docker | ArmName::DockerNoproxy => DOCKER,
         ArmName::Veth | ArmName::Uplink | ArmName::Routed | ArmName::Bridge | ArmName::Nft => KERNEL,
     }

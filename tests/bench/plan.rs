@@ -35,7 +35,6 @@ const FULL_ROUNDS: u16 = 15;
 
 impl Plan {
     pub(crate) fn of(options: &Options) -> Self {
-        let arms = if options.quick { &QUICK_ARMS[..] } else { ArmName::value_variants() };
         let families = if options.quick { &[Family::Four][..] } else { Family::value_variants() };
         let kinds = if options.quick { &QUICK_KINDS[..] } else { Kind::value_variants() };
         let rounds = match (options.quick, options.full) {
@@ -45,7 +44,7 @@ impl Plan {
         };
         let scenarios = named_or(&options.scenarios, Scenario::value_variants());
         Self {
-            arms: with_wires(named_or(&options.arms, arms), &scenarios),
+            arms: with_wires(named_or(&options.arms, &arms(options)), &scenarios),
             scenarios,
             families: named_or(&options.families, families),
             kinds: named_or(&options.kinds, kinds),
@@ -76,6 +75,15 @@ impl Length {
     fn usual() -> Self {
         Self { warm_up: Duration::from_millis(200), time: Duration::from_secs(1) }
     }
+}
+
+/// Those of which none was named.
+fn arms(options: &Options) -> Vec<ArmName> {
+    if options.quick {
+        return QUICK_ARMS.to_vec();
+    }
+    let all = ArmName::value_variants().iter().copied();
+    all.filter(|arm| options.full || arm.without().is_none()).collect()
 }
 
 /// The wires that the scenarios are compared with, whether they were named or not.

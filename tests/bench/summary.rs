@@ -1,5 +1,7 @@
 //! What the samples say: medians, and ratios of what was measured in the same round.
 
+use std::collections::BTreeMap;
+
 use tests::statistics::{Estimate, median};
 
 use crate::options::{ArmName, Family, Kind, Scenario};
@@ -15,8 +17,8 @@ pub(crate) struct Row {
     pub(crate) family: Family,
     pub(crate) kind: Kind,
     pub(crate) cells: Vec<Cell>,
-    /// netdp's share of what Docker does.
-    pub(crate) to_docker: Option<Estimate>,
+    /// netdp as a share of each other arm.
+    pub(crate) netdp_to: BTreeMap<ArmName, Estimate>,
 }
 
 /// One arm of a row.
@@ -67,10 +69,17 @@ fn row(plan: &Plan, samples: &Samples, traffic: Traffic) -> Row {
         let (of_veth, of_uplink) = (share(&veth), share(&uplink));
         Some(Cell { arm: *arm, median: median(&values)?, of_veth, of_uplink, values })
     };
-    let to_docker = values(ArmName::Netdp).zip(values(ArmName::Docker));
-    let to_docker = to_docker.and_then(|(netdp, docker)| paired(&netdp, &docker));
+    let netdp = values(ArmName::Netdp);
+    let netdp_to = |arm: &ArmName| Some((*arm, paired(netdp.as_ref()?, &values(*arm)?)?));
+    let others = plan.arms.iter().filter(|arm| **arm != ArmName::Netdp);
     let Traffic { scenario, family, kind } = traffic;
-    Row { scenario, family, kind, cells: plan.arms.iter().filter_map(cell).collect(), to_docker }
+    Row {
+        scenario,
+        family,
+        kind,
+        cells: plan.arms.iter().filter_map(cell).collect(),
+        netdp_to: others.filter_map(netdp_to).collect(),
+    }
 }
 
 fn values(samples: &[Sample]) -> Vec<f64> {

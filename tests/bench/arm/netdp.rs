@@ -25,7 +25,8 @@ pub(super) struct Netdp {
 }
 
 impl Netdp {
-    pub(super) fn build(families: &[Family]) -> Self {
+    /// As it is, or without one of its mechanisms.
+    pub(super) fn build(families: &[Family], without: Option<&str>) -> Self {
         let bed = Bed::new();
         let host = bed.unwatched_host("host");
         plug::allow_many_connections(&host.ns);
@@ -36,7 +37,7 @@ impl Netdp {
                 "nft 'table inet bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"
             ))
             .done();
-        host.up_once();
+        up(&host, without);
         let network = network(&host, families);
         let published = port::publish_options();
         let published: Vec<&str> = published.iter().map(String::as_str).collect();
@@ -60,6 +61,17 @@ impl Netdp {
         let forwards = status["forwards"].as_array().unwrap().iter().filter(counts);
         forwards.filter_map(|entry| entry["packets"].as_u64()).sum()
     }
+}
+
+fn up(host: &Host, without: Option<&str>) {
+    let Some(mechanism) = without else { return host.up_once() };
+    let ran = host.netdp(&["up", "--once", "--without", mechanism]);
+    // By the contract: the command line is wrong.
+    if ran.code == Some(2) {
+        let said = ran.stderr.lines().next().unwrap_or_default();
+        panic!("this netdp refuses `up --without {mechanism}`: {said}");
+    }
+    ran.done();
 }
 
 /// The options of a container for its network: the default one has IPv4 only.
