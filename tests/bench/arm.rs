@@ -113,7 +113,8 @@ pub(crate) fn build(name: ArmName, families: &[Family]) -> Box<dyn Arm> {
         ArmName::Uplink => Box::new(uplink::Uplink::build()),
         ArmName::Routed => Box::new(routed::Routed::build()),
         ArmName::Bridge => Box::new(bridge::Bridge::build()),
-        ArmName::Nft => Box::new(nft::Nft::build()),
+        ArmName::Nft => Box::new(nft::Nft::build(nft::Established::Rules)),
+        ArmName::NftFlowtable => Box::new(nft::Nft::build(nft::Established::Flowtable)),
         ArmName::Docker => Box::new(docker::Docker::build(docker::Loopback::Proxy, families)),
         ArmName::DockerNoproxy => Box::new(docker::Docker::build(docker::Loopback::Rules, families)),
         ArmName::Netdp | ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes => {

@@ -46,6 +46,8 @@ pub(crate) enum ArmName {
     Bridge,
     /// A Linux bridge, and nftables rules that masquerade and publish as Docker's do
     Nft,
+    /// The same, and a flowtable that takes established flows past the rules
+    NftFlowtable,
     /// A real dockerd with default settings
     Docker,
     /// The same with "userland-proxy": false

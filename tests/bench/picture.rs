@@ -177,7 +177,12 @@ fn colour(arm: ArmName) -> RGBColor {
         ArmName::Netdp => NETDP,
         ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes => WITHOUT,
         ArmName::Docker | ArmName::DockerNoproxy => DOCKER,
-        ArmName::Veth | ArmName::Uplink | ArmName::Routed | ArmName::Bridge | ArmName::Nft => KERNEL,
+        ArmName::Veth
+        | ArmName::Uplink
+        | ArmName::Routed
+        | ArmName::Bridge
+        | ArmName::Nft
+        | ArmName::NftFlowtable => KERNEL,
     }
 }
 

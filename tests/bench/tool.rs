@@ -9,9 +9,11 @@ impl ArmName {
     /// What this arm cannot be built without.
     fn tools(self) -> &'static [&'static str] {
         match self {
-            Self::Nft | Self::Netdp | Self::NetdpWithoutRedirectPeer | Self::NetdpWithoutKeptRoutes => {
-                &["ip", "nft"]
-            }
+            Self::Nft
+            | Self::NftFlowtable
+            | Self::Netdp
+            | Self::NetdpWithoutRedirectPeer
+            | Self::NetdpWithoutKeptRoutes => &["ip", "nft"],
             Self::Docker | Self::DockerNoproxy => {
                 &["ip", "dockerd", "docker", "iptables", "busybox", "tar", "unshare"]
             }

@@ -14,45 +14,79 @@ use crate::options::{Family, Scenario};
 use crate::plan::Traffic;
 use crate::port;
 
+/// Who moves the packets of a flow that is established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Established {
+    /// The rules see them all.
+    Rules,
+    /// From the interface that they come in by to the one that they leave by, past rules and routes.
+    Flowtable,
+}
+
 /// Two containers at a bridge, behind nftables.
 pub(super) struct Nft {
     ends: Ends,
-    /// Whether the kernel could take established flows past the rules.
-    has_flowtable: bool,
+    established: Established,
+    /// Why the kernel takes no flow past the rules, when it does not.
+    no_flowtable: Option<String>,
 }
 
 impl Nft {
-    pub(super) fn build() -> Self {
+    pub(super) fn build(established: Established) -> Self {
         let ends = Ends::new();
         ends.bridged();
         let host = &ends.host.ns;
+        let no_flowtable = refused_flowtable(host);
+        if let (Established::Flowtable, Some(why)) = (established, &no_flowtable) {
+            panic!("this kernel has no flowtable (CONFIG_NF_FLOW_TABLE): {why}");
+        }
         for family in Family::BOTH {
             host.set_sysctl(family.forwarding(), "1");
         }
         // Lets 127.0.0.1 be translated, as dockerd does it when it has no proxies.
         host.set_sysctl("net/ipv4/conf/br0/route_localnet", "1");
         let rules = ends.bed.dir().join("rules.nft");
-        std::fs::write(&rules, Family::BOTH.map(rules_text).concat()).unwrap();
+        let text = Family::BOTH.map(|family| rules_text(family, established)).concat();
+        std::fs::write(&rules, text).unwrap();
         host.sh(&format!("nft -f {}", rules.display())).done();
-        let has_flowtable = has_flowtable(host);
-        Self { ends, has_flowtable }
+        Self { ends, established, no_flowtable }
     }
 }
 
-fn has_flowtable(host: &Namespace) -> bool {
-    let flowtable = format!("'{{ hook ingress priority 0; devices = {{ {UPLINK} }}; }}'");
-    let added = host.sh(&format!("nft add table ip probe && nft add flowtable ip probe fast {flowtable}"));
+/// A flowtable of every interface that forwarded packets come in by.
+fn flowtable(devices: &str) -> String {
+    format!("{{ hook ingress priority 0; devices = {{ {devices} }}; }}")
+}
+
+/// What the kernel says against one.
+fn refused_flowtable(host: &Namespace) -> Option<String> {
+    let flowtable = flowtable(UPLINK);
+    let added = host.sh(&format!("nft add table ip probe && nft add flowtable ip probe fast '{flowtable}'"));
     host.sh("nft delete table ip probe").done();
-    added.code == Some(0)
+    let said = added.stderr.lines().next().unwrap_or_default();
+    (added.code != Some(0)).then(|| said.trim_start_matches("Error: ").to_owned())
+}
+
+/// The flowtable, and the rule that gives flows to it.
+fn fast(established: Established) -> (String, &'static str) {
+    match established {
+        Established::Rules => (String::new(), ""),
+        Established::Flowtable => {
+            let table = flowtable(&format!("{UPLINK}, veth-client, veth-server"));
+            (format!("flowtable fast {table}"), "meta l4proto { tcp, udp } flow add @fast")
+        }
+    }
 }
 
 /// Each rule of Docker's that these ways meet, without its iptables and without its proxies.
-fn rules_text(family: Family) -> String {
+fn rules_text(family: Family, established: Established) -> String {
+    let (flowtable, flow_add) = fast(established);
     let (tcp, udp) = (port::published_tcp(), port::ECHO.start());
     let (ip, server, subnet) = (family.in_rules(), SERVER.of(family), subnet(family));
     format!(
         "table {ip} bench {{
            counter forwarded {{ }}
+           {flowtable}
            chain published {{
              tcp dport {{ {tcp} }} dnat to {server}
              udp dport {udp} dnat to {server}
@@ -74,6 +108,7 @@ fn rules_text(family: Family) -> String {
            chain forward {{
              type filter hook forward priority filter; policy drop;
              counter name forwarded
+             {flow_add}
              oifname \"br0\" ct state established,related accept
              oifname \"br0\" {ip} daddr {server} tcp dport {{ {tcp} }} accept
              oifname \"br0\" {ip} daddr {server} udp dport {udp} accept
@@ -89,8 +124,12 @@ impl Arm for Nft {
     }
 
     fn note(&self) -> Option<String> {
-        let why = if self.has_flowtable { "this kernel has one" } else { "this kernel has none" };
-        Some(format!("without a flowtable ({why}); {}", netfilter(&self.ends.host.ns)))
+        let what = match (self.established, &self.no_flowtable) {
+            (Established::Flowtable, _) => "established flows go past the rules".to_owned(),
+            (Established::Rules, None) => "without a flowtable (this kernel has one)".to_owned(),
+            (Established::Rules, Some(_)) => "without a flowtable (this kernel has none)".to_owned(),
+        };
+        Some(format!("{what}; {}", netfilter(&self.ends.host.ns)))
     }
 
     fn refuses(&self, traffic: Traffic) -> Option<&'static str> {
@@ -99,7 +138,15 @@ impl Arm for Nft {
 
     fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
         let host = Addresses::of_host(&self.ends.host).of(family);
-        let forwarded = [Counter::Nftables, Counter::Forwarded];
+        let forwarded = match self.established {
+            Established::Rules => vec![Counter::Nftables, Counter::Forwarded],
+            // The other ways are not between two interfaces of the flowtable.
+            Established::Flowtable if !scenario.goes_outside() => return None,
+            // The first packets of a flow pass the rules: how many of all those are is a matter of the kind.
+            Established::Flowtable => {
+                vec![Counter::Interfaces(Place::Host, UPLINK), Counter::Interfaces(Place::Host, "veth-")]
+            }
+        };
         let from_host = |to| translated_for_host(to, "br0");
         Some(match scenario {
             Scenario::ContainerToContainer => over_ports(SERVER.of(family)),
