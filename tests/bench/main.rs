@@ -83,6 +83,9 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
         eprintln!("{warning}");
         arena.note("machine", warning);
     }
+    if let Some(note) = plan.note() {
+        arena.note("plan", note);
+    }
     let measured = rounds::run(&mut arena, &plan);
     let remarks = arena.take_away()?;
     let samples = measured?;

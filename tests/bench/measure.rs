@@ -17,6 +17,9 @@ pub(crate) struct Length {
     pub(crate) time: Duration,
 }
 
+/// 16 Gbit/s: between what the slow ways and the fast ones carry.
+const BYTES_PER_MILLISECOND: u128 = 2_000_000;
+
 /// What came out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
@@ -38,7 +41,7 @@ impl Length {
     /// For iperf3, which counts in seconds; less than one is a number of bytes that takes about as long.
     pub(crate) fn of_stream(self) -> [String; 2] {
         if self.time < Duration::from_secs(1) {
-            ["--bytes".to_owned(), "256M".to_owned()]
+            ["--bytes".to_owned(), (self.time.as_millis() * BYTES_PER_MILLISECOND).to_string()]
         } else {
             ["--time".to_owned(), self.time.as_secs().to_string()]
         }

@@ -19,13 +19,14 @@ pub(crate) struct Options {
     /// What they say; all when none is named, three of them with --quick
     #[arg(long, value_enum, value_name = "KIND", num_args = 1.., value_delimiter = ',')]
     pub(crate) kinds: Vec<Kind>,
-    /// How often each is measured: 5 times, 3 with --quick, 15 with --full
+    /// How often each is measured: 5 times, 3 with --quick, 10 with --full
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) rounds: Option<u16>,
-    /// Four arms and three kinds, IPv4, briefly: an impression within about two minutes
+    /// The wires, nft, docker and netdp, three kinds and IPv4, briefly: an impression within about two minutes
     #[arg(long, conflicts_with = "full")]
     pub(crate) quick: bool,
-    /// Everything, often enough for numbers that can be shown to others
+    /// All arms, often enough for numbers that can be shown to others, within about 45 minutes. Some arms and kinds are measured in
+    /// IPv4 only, as the table then says; what is named by --arms, --family or --kinds is measured in full
     #[arg(long)]
     pub(crate) full: bool,
     /// Where results.json and the pictures go [default: target/bench of the workspace]
@@ -46,7 +47,7 @@ pub(crate) enum ArmName {
     Bridge,
     /// A Linux bridge, and nftables rules that masquerade and publish as Docker's do
     Nft,
-    /// The same, and a flowtable that takes established flows past the rules
+    /// The same, and a flowtable that takes established flows past the rules; the ways to and from the outside only
     NftFlowtable,
     /// A real dockerd with default settings
     Docker,
@@ -54,9 +55,9 @@ pub(crate) enum ArmName {
     DockerNoproxy,
     /// netdp
     Netdp,
-    /// The same, and what goes to a container passes the host's end of its veth pair instead of skipping it
+    /// netdp without what lets a packet skip the host's end of a container's veth pair
     NetdpWithoutRedirectPeer,
-    /// The same, and the kernel is asked for the route of every packet instead of once for a flow
+    /// netdp without the routes that it keeps for a flow: the kernel is asked for every packet
     NetdpWithoutKeptRoutes,
 }
 
@@ -69,7 +70,7 @@ pub(crate) enum Scenario {
     ContainerToOutside,
     /// A neighbour to a published port of the host
     OutsideToPublished,
-    /// A process of the host to a published port on 127.0.0.1
+    /// A process of the host to a published port on its loopback address
     HostToLoopback,
     /// A process of the host to a published port on the host's own address
     HostToOwnAddress,

@@ -199,7 +199,7 @@ fn heading(scenario: Scenario) -> &'static str {
         Scenario::ContainerToContainer => "Container to container",
         Scenario::ContainerToOutside => "Container to outside",
         Scenario::OutsideToPublished => "Outside to a published port",
-        Scenario::HostToLoopback => "Host to a published port on 127.0.0.1",
+        Scenario::HostToLoopback => "Host to a published port on its loopback address",
         Scenario::HostToOwnAddress => "Host to a published port on its own address",
         Scenario::Hairpin => "Container to a port that its host publishes",
     }

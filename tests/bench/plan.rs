@@ -6,6 +6,7 @@ use clap::ValueEnum;
 
 use crate::measure::Length;
 use crate::options::{ArmName, Family, Kind, Options, Scenario};
+use crate::word::word;
 
 /// The arms, scenarios, families and kinds of a run, and how long and often each is measured.
 #[derive(Debug, Clone)]
@@ -14,9 +15,14 @@ pub(crate) struct Plan {
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) families: Vec<Family>,
     pub(crate) kinds: Vec<Kind>,
+    /// Whether less is measured than the arms carry.
+    is_thinned: bool,
     pub(crate) rounds: u16,
     pub(crate) length: Length,
 }
+
+/// What one measurement takes beside the traffic: to read the counters before and after it, and to start a client.
+const BESIDE: Duration = Duration::from_millis(80);
 
 /// What one line of the table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,12 +32,15 @@ pub(crate) struct Traffic {
     pub(crate) kind: Kind,
 }
 
-const QUICK_ARMS: [ArmName; 5] =
+/// The arms that the others explain. Quick runs have no more than these.
+const MAIN_ARMS: [ArmName; 5] =
     [ArmName::Veth, ArmName::Uplink, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
+/// The kinds that the others refine.
+const MAIN_KINDS: [Kind; 4] = [Kind::TcpRr, Kind::UdpRr, Kind::TcpCrr, Kind::TcpStream];
 const QUICK_KINDS: [Kind; 3] = [Kind::TcpRr, Kind::TcpCrr, Kind::TcpStream];
 const QUICK_ROUNDS: u16 = 3;
 const ROUNDS: u16 = 5;
-const FULL_ROUNDS: u16 = 15;
+const FULL_ROUNDS: u16 = 10;
 
 impl Plan {
     pub(crate) fn of(options: &Options) -> Self {
@@ -43,18 +52,45 @@ impl Plan {
             _ => ROUNDS,
         };
         let scenarios = named_or(&options.scenarios, Scenario::value_variants());
+        let is_named = !(options.arms.is_empty() && options.families.is_empty() && options.kinds.is_empty());
         Self {
             arms: with_wires(named_or(&options.arms, &arms(options)), &scenarios),
             scenarios,
             families: named_or(&options.families, families),
             kinds: named_or(&options.kinds, kinds),
+            is_thinned: !options.quick && !is_named,
             rounds: options.rounds.unwrap_or(rounds),
             length: if options.quick { Length::brief() } else { Length::usual() },
         }
     }
-}
 
-impl Plan {
+    /// Whether this is measured in an arm that carries it: a run of which nothing was named would otherwise take hours.
+    pub(crate) fn measures(&self, traffic: Traffic, arm: ArmName) -> bool {
+        let (main_arm, main_kind) = (MAIN_ARMS.contains(&arm), MAIN_KINDS.contains(&traffic.kind));
+        match traffic.family {
+            _ if !self.is_thinned => true,
+            Family::Four => main_arm || main_kind,
+            Family::Six => main_arm && main_kind,
+        }
+    }
+
+    /// What a reader must know of that.
+    pub(crate) fn note(&self) -> Option<String> {
+        let [arms, kinds] = [words(&MAIN_ARMS), words(&MAIN_KINDS)];
+        self.is_thinned.then(|| {
+            format!(
+                "{kinds} are measured in every arm, other kinds in {arms}; IPv6 only the former in the \
+                 latter; whatever is named by --arms, --family or --kinds is measured in full"
+            )
+        })
+    }
+
+    /// How long so many measurements take, about.
+    pub(crate) fn estimate(&self, measurements: usize) -> Duration {
+        let each = self.length.warm_up + self.length.time + BESIDE;
+        each * u32::try_from(measurements).unwrap_or(u32::MAX)
+    }
+
     /// The lines of the table, in its order.
     pub(crate) fn traffic(&self) -> impl Iterator<Item = Traffic> {
         self.scenarios.iter().flat_map(|scenario| self.of_scenario(*scenario))
@@ -73,14 +109,14 @@ impl Length {
     }
 
     fn usual() -> Self {
-        Self { warm_up: Duration::from_millis(200), time: Duration::from_secs(1) }
+        Self { warm_up: Duration::from_millis(100), time: Duration::from_millis(300) }
     }
 }
 
 /// Those of which none was named.
 fn arms(options: &Options) -> Vec<ArmName> {
     if options.quick {
-        return QUICK_ARMS.to_vec();
+        return MAIN_ARMS.to_vec();
     }
     let all = ArmName::value_variants().iter().copied();
     all.filter(|arm| options.full || arm.without().is_none()).collect()
@@ -94,6 +130,10 @@ fn with_wires(mut arms: Vec<ArmName>, scenarios: &[Scenario]) -> Vec<ArmName> {
     }
     arms.insert(0, ArmName::Veth);
     arms
+}
+
+fn words<T: ValueEnum>(values: &[T]) -> String {
+    values.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 /// What was named, each once and in the order of the table; or else all of these.

@@ -2,6 +2,7 @@
 //! falls on all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -53,7 +54,9 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     let mut samples = Samples::default();
     tell_refused(arena, plan);
     let mut keys = keys(arena, plan);
-    let progress = progress(keys.len() * usize::from(plan.rounds));
+    let steps = keys.len() * usize::from(plan.rounds);
+    eprintln!("{}", announcement(plan, keys.len(), plan.estimate(steps)));
+    let progress = progress(steps);
     for round in 0..plan.rounds {
         if progress.is_hidden() {
             eprintln!("round {} of {}", round + 1, plan.rounds);
@@ -70,10 +73,19 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     Ok(samples)
 }
 
+/// How much there is to do.
+fn announcement(plan: &Plan, measurements: usize, time: Duration) -> String {
+    let (rounds, seconds) = (plan.rounds, time.as_secs());
+    let time =
+        if seconds < 90 { format!("{seconds} seconds") } else { format!("{} minutes", seconds.div_ceil(60)) };
+    format!("{measurements} measurements in each of {rounds} rounds: about {time}")
+}
+
 /// Line by line of the table, the arms that carry it.
 fn keys(arena: &Arena, plan: &Plan) -> Vec<Key> {
     let of_line = |traffic: Traffic| {
-        let arms = arena.arms.iter().filter(move |standing| carries(standing.arm.as_ref(), traffic));
+        let planned = arena.arms.iter().filter(move |standing| plan.measures(traffic, standing.name));
+        let arms = planned.filter(move |standing| carries(standing.arm.as_ref(), traffic));
         arms.map(move |standing| (traffic, standing.name))
     };
     plan.traffic().flat_map(of_line).collect()
@@ -108,9 +120,10 @@ fn refused(
     }
     let key = |kind: &Kind| (Traffic { scenario, family, kind: *kind }, *name);
     let why = |key: Key| arm.refuses(key.0).map(|why| (described(key), why));
-    let kinds: Vec<(String, &str)> = plan.kinds.iter().map(key).filter_map(why).collect();
+    let planned: Vec<Key> = plan.kinds.iter().map(key).filter(|key| plan.measures(key.0, key.1)).collect();
+    let kinds: Vec<(String, &str)> = planned.iter().copied().filter_map(why).collect();
     match kinds.first() {
-        Some((_, why)) if kinds.len() == plan.kinds.len() && kinds.iter().all(|(_, other)| other == why) => {
+        Some((_, why)) if kinds.len() == planned.len() && kinds.iter().all(|(_, other)| other == why) => {
             vec![(format!("{}, IPv{}, {}", word(&scenario), word(&family), word(name)), why)]
         }
         _ => kinds,
