@@ -20,6 +20,7 @@ mod iperf;
 mod load;
 mod machine;
 mod measure;
+mod micro;
 mod options;
 mod picture;
 mod plan;
@@ -75,6 +76,9 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
     check()?;
     let output = options.output.clone().unwrap_or_else(default_output);
     fs::create_dir_all(&output).map_err(|error| failed(&output, &error))?;
+    if options.micro {
+        return micro::run(&output, options.quick);
+    }
     Report::clear(&output);
     let (machine, plan) = (Machine::this(), Plan::of(options));
     eprintln!("{}", machine.line());

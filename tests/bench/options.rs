@@ -29,6 +29,9 @@ pub(crate) struct Options {
     /// IPv4 only, as the table then says; what is named by --arms, --family or --kinds is measured in full
     #[arg(long)]
     pub(crate) full: bool,
+    /// Instead of the arms, each program alone: what a packet of every class costs in it
+    #[arg(long, conflicts_with_all = ["arms", "scenarios", "kinds", "rounds", "full"])]
+    pub(crate) micro: bool,
     /// Where results.json and the pictures go [default: target/bench of the workspace]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

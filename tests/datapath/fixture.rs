@@ -172,7 +172,12 @@ impl<A: Stations> WorldOf<A> {
 
     /// Network 1 with these [`netdp_common::link_flags`].
     pub(crate) fn with_flags(flags: u32) -> Self {
-        let mut world = Self { machine: Machine::new(), family: PhantomData };
+        Self::on(Machine::new(), flags)
+    }
+
+    /// The same on a machine that is there already.
+    pub(crate) fn on(machine: Machine, flags: u32) -> Self {
+        let mut world = Self { machine, family: PhantomData };
         world.endpoint("c1", (C1, ipv6::C1), 1, flags);
         world.endpoint("c2", (C2, ipv6::C2), 1, flags);
         world.endpoint("d1", (D1, ipv6::D1), 2, 0);

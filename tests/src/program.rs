@@ -45,6 +45,15 @@ pub const FLOW_ENTRIES: u32 = 64;
 /// As many flows.
 pub const FLOW_CAPACITY: u32 = FLOW_ENTRIES / 2;
 
+/// How large the flow table and its ledger are.
+#[derive(Debug, Clone, Copy)]
+enum Tables {
+    /// [`FLOW_ENTRIES`].
+    Small,
+    /// As the object says.
+    AsShipped,
+}
+
 /// What a machine's interfaces are called.
 const INTERFACES: [&str; 4] = ["c1", "c2", "d1", "up0"];
 
@@ -156,7 +165,7 @@ fn context(ingress: u32, ifindex: u32) -> [u8; 192] {
 
 /// `struct xdp_md` as far as the kernel takes it from a test: 24 bytes, the end of the data and the interface that the
 /// frame came in by.
-fn xdp_context(ifindex: u32, length: usize) -> [u8; 24] {
+pub fn xdp_context(ifindex: u32, length: usize) -> [u8; 24] {
     let mut bytes = [0; 24];
     bytes[4..8].copy_from_slice(&u32::try_from(length).unwrap().to_ne_bytes());
     bytes[12..16].copy_from_slice(&ifindex.to_ne_bytes());
@@ -164,7 +173,7 @@ fn xdp_context(ifindex: u32, length: usize) -> [u8; 24] {
 }
 
 /// The verdict of an XDP program (`enum xdp_action`), as that of the others.
-fn xdp_verdict(action: u32) -> i32 {
+pub fn xdp_verdict(action: u32) -> i32 {
     match action {
         1 => DROP,
         2 => NEXT,
@@ -177,6 +186,18 @@ impl Machine {
     /// them for each test would be most of its time.
     #[expect(clippy::new_without_default, reason = "it makes a namespace: nothing that a default should do")]
     pub fn new() -> Self {
+        let mut machine = Self::with_tables(Tables::Small);
+        // Of so small a table, none is kept for published ports unless a test says so.
+        machine.put_limit(Limit::Reserve, 0);
+        machine
+    }
+
+    /// The same with tables of the size that a host has: for many flows.
+    pub fn full_size() -> Self {
+        Self::with_tables(Tables::AsShipped)
+    }
+
+    fn with_tables(tables: Tables) -> Self {
         let ns = Namespace::new(&private_dir(), "machine");
         ns.sh(FURNISH).done();
         for bridge in ["br0", "br1"] {
@@ -185,7 +206,7 @@ impl Machine {
             }
         }
         let slot = Slot::take();
-        let ebpf = open_object(slot.as_ref());
+        let ebpf = open_object(slot.as_ref(), tables);
         let listed: Value = ns.sh("ip -j link show").json();
         let (mut indices, mut macs) = (BTreeMap::new(), BTreeMap::new());
         for name in INTERFACES.into_iter().chain(["br0", "br1", "lo"]) {
@@ -197,8 +218,6 @@ impl Machine {
         if machine.slot.is_some() {
             machine.forget();
         }
-        // Of so small a table, none is kept for published ports unless a test says so.
-        machine.put_limit(Limit::Reserve, 0);
         machine
     }
 
@@ -209,25 +228,30 @@ impl Machine {
         self.clear::<PortKey, Backend>(names::PORTS);
         self.clear::<u32, Uplink>(names::UPLINKS);
         self.clear::<Addr, u32>(names::HOST_ADDRS);
-        self.let_go();
-        self.clear::<FlowKey, Flow>(names::FLOWS);
-        self.clear::<MappingKey, Mapping>(names::MAPPINGS);
-        self.clear::<Payer, Quota>(names::QUOTAS);
-        self.clear::<Place, FlowKey>(names::HALF_OPEN);
-        while self.released().pop(0).is_ok() {}
+        self.forget_flows();
         self.clear_prefixes::<Addr>(names::SUBNETS);
         self.clear_prefixes::<Addr>(names::DENY);
         self.clear_prefixes::<Source>(names::SOURCES);
         self.clear_prefixes::<Destination>(names::EXCLUDED);
         self.clear::<FlowKey, FlowKey>(names::FRAGMENTS);
         self.clear::<u32, Pending>(names::PENDING);
-        let mut ledger = Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
-        (0..ledger.len()).for_each(|slot| ledger.set(slot, FlowKey::NONE, 0).unwrap());
         for name in [names::WIRE, names::SETTINGS, names::SWEPT, names::SORTER] {
             let mut rows = Array::<_, u32>::try_from(self.ebpf.map_mut(name).unwrap()).unwrap();
             (0..rows.len()).for_each(|row| rows.set(row, 0, 0).unwrap());
         }
         self.drain_events();
+    }
+
+    /// Forgets every flow, and what is kept of it elsewhere.
+    pub fn forget_flows(&mut self) {
+        self.let_go();
+        self.clear::<FlowKey, Flow>(names::FLOWS);
+        self.clear::<MappingKey, Mapping>(names::MAPPINGS);
+        self.clear::<Payer, Quota>(names::QUOTAS);
+        self.clear::<Place, FlowKey>(names::HALF_OPEN);
+        while self.released().pop(0).is_ok() {}
+        let mut ledger = Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
+        (0..ledger.len()).for_each(|slot| ledger.set(slot, FlowKey::NONE, 0).unwrap());
     }
 
     /// Frees the ports of the flows that are there. Nobody asks about others, and there are too many to look at each.
@@ -464,6 +488,25 @@ impl Machine {
         self.test_run(program, (0, ifindex), frame).0
     }
 
+    /// What was counted until now, by [`Reason`]'s number.
+    pub fn counts(&self) -> BTreeMap<u32, Count> {
+        let counters = PerCpuArray::<_, Count>::try_from(self.map(names::COUNTERS)).unwrap();
+        let total = |slot| sum(&counters.get(&slot, 0).unwrap());
+        (0..counters.len()).map(|slot| (slot, total(slot))).collect()
+    }
+
+    /// The context of a frame at this interface, as the kernel takes it from a test; none for `lo`, which it takes by itself.
+    pub fn context(&self, interface: &str) -> Option<[u8; 192]> {
+        let ifindex = self.indices[interface];
+        (ifindex > 1).then(|| context(0, ifindex))
+    }
+
+    /// A program, loaded: for who runs it by other means.
+    pub fn loaded(&mut self, name: &str) -> &mut Program {
+        self.make_ready(name);
+        self.ebpf.program_mut(name).unwrap()
+    }
+
     /// How long the program takes for this frame, in nanoseconds: the median of so many runs, each with a frame of its own, for
     /// a program that has run once would find its own work in it.
     pub fn cost(&mut self, program: &str, interface: &str, frame: &[u8], runs: usize) -> u64 {
@@ -574,9 +617,7 @@ impl Machine {
 
     fn state(&self) -> State {
         let ticks = now_ticks();
-        let counters = PerCpuArray::<_, Count>::try_from(self.map(names::COUNTERS)).unwrap();
-        let total = |slot| sum(&counters.get(&slot, 0).unwrap());
-        let counts = (0..counters.len()).map(|slot| (slot, total(slot))).collect();
+        let counts = self.counts();
         let swept = Array::<_, u32>::try_from(self.map(names::SWEPT)).unwrap().get(&0, 0).unwrap();
         State { ticks, flows: self.rows(names::FLOWS), counts, swept }
     }
@@ -663,14 +704,16 @@ fn object() -> Cow<'static, [u8]> {
 
 /// Its maps, fresh, and its programs, not loaded yet. The verifier's log is of errors only: on kernels before 6.4 the
 /// whole trace of a large program does not fit, and what is lost is its end.
-fn open_object(slot: Option<&Slot>) -> Ebpf {
+fn open_object(slot: Option<&Slot>, tables: Tables) -> Ebpf {
     let mut loader = if slot.is_some() { pool::loader() } else { EbpfLoader::new() };
-    loader
-        .verifier_log_level(VerifierLogLevel::STATS)
-        .map_max_entries(names::FLOWS, FLOW_ENTRIES)
-        .map_max_entries(names::LEDGER, FLOW_ENTRIES)
-        // One that is broken on purpose has programs and little else.
-        .override_global(names::FLOW_CAPACITY, &FLOW_CAPACITY, env::var_os("NETDP_OBJECT").is_none());
+    loader.verifier_log_level(VerifierLogLevel::STATS);
+    if let Tables::Small = tables {
+        loader
+            .map_max_entries(names::FLOWS, FLOW_ENTRIES)
+            .map_max_entries(names::LEDGER, FLOW_ENTRIES)
+            // One that is broken on purpose has programs and little else.
+            .override_global(names::FLOW_CAPACITY, &FLOW_CAPACITY, env::var_os("NETDP_OBJECT").is_none());
+    }
     if let Some(slot) = slot {
         slot.share_maps(&mut loader);
     }
@@ -681,7 +724,7 @@ fn open_object(slot: Option<&Slot>) -> Ebpf {
 /// through for it, or why it is refused; by name.
 pub fn verified_instructions() -> Vec<(String, Result<u32, netdp::datapath::Refusal>)> {
     crate::namespace::assert_isolated();
-    let mut ebpf = open_object(None);
+    let mut ebpf = open_object(None, Tables::Small);
     let mut verified: Vec<_> = ebpf
         .programs_mut()
         .map(|(name, program)| (name.to_owned(), verify(program).map_err(|e| refusal(&e))))

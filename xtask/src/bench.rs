@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::lacking::Lacking;
 use crate::workspace::Workspace;
-use crate::{build, command, packages, setup};
+use crate::{build, command, object, packages, setup};
 
 #[path = "../../tests/bench/options.rs"]
 mod options;
@@ -30,11 +30,17 @@ pub(crate) fn run(options: &Options) -> Result<Infallible> {
         .into());
     }
     setup::run()?;
-    get_docker(options)?;
+    if !options.micro {
+        get_docker(options)?;
+    }
     build::release()?;
     let workspace = Workspace::find()?;
     let mut arena = Command::new(arena(&workspace)?);
     arena.args(std::env::args_os().skip(2)).env("NETDP_BIN", workspace.netdp("release"));
+    if options.micro {
+        let toolchain = setup::for_building(&workspace)?;
+        arena.env("NETDP_MICRO", object::build_example(&workspace, &toolchain, "micro")?);
+    }
     Err(arena.exec()).context("cannot start the arena")
 }
 

@@ -29,7 +29,8 @@ pub(crate) fn build(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> 
     place(workspace, &stripped)
 }
 
-/// Builds one of the crate's examples, which are objects that are broken on purpose, and says where it is.
+/// Builds one of the crate's examples, which are objects that are broken on purpose or that measure the others, and says
+/// where it is.
 pub(crate) fn build_example(workspace: &Workspace, toolchain: &Toolchain, name: &str) -> Result<PathBuf> {
     let mut cargo = cargo(workspace, toolchain, "build");
     cargo.args(["--example", name, "--release", "--target-dir"]).arg(target_dir(workspace));

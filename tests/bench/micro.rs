@@ -1,0 +1,60 @@
+//! `--micro`: what a packet of every class costs in the program that sees it, without any network around it.
+//!
+//! The kernel runs a program many times by `BPF_PROG_TEST_RUN`, but always with the same frame, which after the first run is
+//! translated already. So what it is given to run is a program of our own ([`runner`]), which restores the frame and then
+//! calls the program under test as a tail call. What that costs with a program that does nothing is measured beside each
+//! batch, and taken off.
+
+mod class;
+mod family;
+#[path = "../datapath/fixture.rs"]
+#[expect(dead_code, unused_imports, reason = "it is of the datapath tests, which have more use for it")]
+mod fixture;
+mod program;
+mod runner;
+mod steady;
+mod table;
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::json;
+use tests::processor::on_processor;
+
+use crate::ending::Ending;
+use crate::failed;
+use crate::interrupt;
+use crate::machine::Machine;
+
+const RESULTS: &str = "micro.json";
+/// The processor that all of it runs on: the second, for the first has most of the interrupts.
+const PROCESSOR: usize = 1;
+
+/// Measures, and reports only then.
+pub(crate) fn run(output: &Path, quick: bool) -> Result<ExitCode, Ending> {
+    let results = output.join(RESULTS);
+    // Most often there is none.
+    let _ = fs::remove_file(&results);
+    let machine = Machine::this();
+    eprintln!("{}", machine.line());
+    if let Some(warning) = machine.warning() {
+        eprintln!("{warning}");
+    }
+    let (classes, programs) = on_processor(PROCESSOR, || steady::measure(quick))?;
+    if interrupt::came() {
+        return Err(Ending::Interrupted);
+    }
+    println!("{}\n", table::programs(&programs));
+    println!("{}", table::classes(&classes));
+    println!("{}", machine.line());
+    machine.warning().iter().for_each(|warning| println!("{warning}"));
+    let document = json!({
+        "machine": machine.document(),
+        "programs": programs.iter().map(program::Size::document).collect::<Vec<_>>(),
+        "classes": classes.iter().map(steady::Measured::document).collect::<Vec<_>>(),
+    });
+    fs::write(&results, format!("{document:#}\n")).map_err(|error| failed(&results, &error))?;
+    println!("{}", results.display());
+    Ok(ExitCode::SUCCESS)
+}
