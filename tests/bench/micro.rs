@@ -10,6 +10,8 @@ mod family;
 #[path = "../datapath/fixture.rs"]
 #[expect(dead_code, unused_imports, reason = "it is of the datapath tests, which have more use for it")]
 mod fixture;
+mod helper;
+mod object;
 mod program;
 mod runner;
 mod steady;
@@ -31,6 +33,11 @@ const RESULTS: &str = "micro.json";
 /// The processor that all of it runs on: the second, for the first has most of the interrupts.
 const PROCESSOR: usize = 1;
 
+/// Batches of each thing, and those before them that only warm up.
+const BATCHES: usize = 15;
+const QUICK_BATCHES: usize = 5;
+const WARM_UP: usize = 1;
+
 /// Measures, and reports only then.
 pub(crate) fn run(output: &Path, quick: bool) -> Result<ExitCode, Ending> {
     let results = output.join(RESULTS);
@@ -42,19 +49,29 @@ pub(crate) fn run(output: &Path, quick: bool) -> Result<ExitCode, Ending> {
         eprintln!("{warning}");
     }
     let (classes, programs) = on_processor(PROCESSOR, || steady::measure(quick))?;
+    let helpers = on_processor(PROCESSOR, || helper::measure(quick))?;
     if interrupt::came() {
         return Err(Ending::Interrupted);
     }
     println!("{}\n", table::programs(&programs));
-    println!("{}", table::classes(&classes));
+    println!("{}\n", table::classes(&classes));
+    println!("{}", table::helpers(&helpers));
     println!("{}", machine.line());
     machine.warning().iter().for_each(|warning| println!("{warning}"));
     let document = json!({
         "machine": machine.document(),
         "programs": programs.iter().map(program::Size::document).collect::<Vec<_>>(),
+        "helpers": helpers.iter().map(helper::Measured::document).collect::<Vec<_>>(),
         "classes": classes.iter().map(steady::Measured::document).collect::<Vec<_>>(),
     });
     fs::write(&results, format!("{document:#}\n")).map_err(|error| failed(&results, &error))?;
     println!("{}", results.display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The routers outside have been spoken to before, as they have when packets flow.
+fn meet_neighbours(machine: &tests::program::Machine) {
+    let neighbours = "ip neigh replace 203.0.113.1 lladdr 02:00:00:00:00:01 dev up0 nud permanent\n\
+                      ip neigh replace 2001:db8:10::1 lladdr 02:00:00:00:00:01 dev up0 nud permanent";
+    machine.ns().sh(neighbours).done();
 }

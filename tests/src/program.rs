@@ -229,6 +229,8 @@ impl Machine {
         self.clear::<u32, Uplink>(names::UPLINKS);
         self.clear::<Addr, u32>(names::HOST_ADDRS);
         self.forget_flows();
+        let mut ledger = Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
+        (0..ledger.len()).for_each(|slot| ledger.set(slot, FlowKey::NONE, 0).unwrap());
         self.clear_prefixes::<Addr>(names::SUBNETS);
         self.clear_prefixes::<Addr>(names::DENY);
         self.clear_prefixes::<Source>(names::SOURCES);
@@ -250,13 +252,27 @@ impl Machine {
         self.clear::<Payer, Quota>(names::QUOTAS);
         self.clear::<Place, FlowKey>(names::HALF_OPEN);
         while self.released().pop(0).is_ok() {}
+    }
+
+    /// Takes these flows out of the ledger, of which each stands behind its place or nowhere.
+    fn strike(&mut self, replies: &[FlowKey]) {
         let mut ledger = Array::<_, FlowKey>::try_from(self.ebpf.map_mut(names::LEDGER).unwrap()).unwrap();
-        (0..ledger.len()).for_each(|slot| ledger.set(slot, FlowKey::NONE, 0).unwrap());
+        for key in replies {
+            let first = quota::ledger_slot(key);
+            let mut slots = (0..quota::LEDGER_TRIES).map(|n| first.wrapping_add(n) % ledger.len());
+            if let Some(slot) = slots.find(|slot| ledger.get(slot, 0).unwrap() == *key) {
+                ledger.set(slot, FlowKey::NONE, 0).unwrap();
+            }
+        }
     }
 
     /// Frees the ports of the flows that are there. Nobody asks about others, and there are too many to look at each.
     fn let_go(&mut self) {
-        let flows: Vec<FlowKey> = self.flows().into_keys().collect();
+        let flows = self.flows();
+        let replies: Vec<FlowKey> =
+            flows.iter().filter(|(_, flow)| flow.is_reply()).map(|(key, _)| *key).collect();
+        self.strike(&replies);
+        let flows: Vec<FlowKey> = flows.into_keys().collect();
         for port in flows.iter().flat_map(|key| [key.sport, key.dport]) {
             self.put_held(port, 0);
         }

@@ -19,6 +19,9 @@ mod options;
 use options::ArmName;
 pub(crate) use options::Options;
 
+/// The examples of netdp-ebpf that `--micro` measures with.
+const MICRO: [&str; 2] = ["micro", "helpers"];
+
 /// Sets up, builds, and becomes the arena: what it says and how it ends is what this command says, and Ctrl-C is for it alone.
 pub(crate) fn run(options: &Options) -> Result<Infallible> {
     if !packages::is_root()? {
@@ -38,8 +41,7 @@ pub(crate) fn run(options: &Options) -> Result<Infallible> {
     let mut arena = Command::new(arena(&workspace)?);
     arena.args(std::env::args_os().skip(2)).env("NETDP_BIN", workspace.netdp("release"));
     if options.micro {
-        let toolchain = setup::for_building(&workspace)?;
-        arena.env("NETDP_MICRO", object::build_example(&workspace, &toolchain, "micro")?);
+        arena.env("NETDP_MICRO", objects(&workspace)?);
     }
     Err(arena.exec()).context("cannot start the arena")
 }
@@ -54,6 +56,16 @@ fn get_docker(options: &Options) -> Result<()> {
         }
         other => other,
     }
+}
+
+/// Builds the programs that measure the others, and says in which folder they are.
+fn objects(workspace: &Workspace) -> Result<PathBuf> {
+    let toolchain = setup::for_building(workspace)?;
+    let mut folder = None;
+    for name in MICRO {
+        folder = object::build_example(workspace, &toolchain, name)?.parent().map(PathBuf::from);
+    }
+    folder.context("the objects have no folder")
 }
 
 /// Builds the arena, and says where it is.

@@ -1,15 +1,12 @@
 //! Runs a program many times, each time with the frame as it was (`netdp-ebpf/examples/micro.rs`).
 
-use std::env;
-use std::fs;
-use std::path::PathBuf;
-
 use aya::maps::{Array, ProgramArray};
 use aya::programs::{Program, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, Pod, TestRun, TestRunOptions, TestRunResult};
 use tests::namespace::Namespace;
 use tests::program::xdp_verdict;
 
+use super::object;
 use crate::ending::Ending;
 
 /// Bytes of a frame that are restored; it must have as many.
@@ -101,12 +98,7 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new() -> Result<Self, Ending> {
-        let path = env::var_os("NETDP_MICRO").map(PathBuf::from);
-        let path = path.ok_or_else(|| {
-            Ending::Lacking("NETDP_MICRO names no object: run it as cargo xtask bench --micro".into())
-        })?;
-        let object = fs::read(&path)
-            .map_err(|error| Ending::Failed(format!("cannot read {}: {error}", path.display())))?;
+        let object = object::read("micro")?;
         let mut runner = Self { ebpf: Ebpf::load(&object).unwrap() };
         for (hook, nothing, entries) in
             [(Hook::Classifier, NOTHING, &[AGAIN, ANOTHER][..]), (Hook::Xdp, NOTHING_XDP, &[AGAIN_XDP])]
@@ -178,7 +170,8 @@ fn load(program: &mut Program) {
     }
 }
 
-fn run<P>(ns: &Namespace, program: &P, given: &Given<'_>, times: u32) -> Ran
+/// Has the kernel run a program so often.
+pub(crate) fn run<P>(ns: &Namespace, program: &P, given: &Given<'_>, times: u32) -> Ran
 where
     P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult> + Sync,
 {

@@ -12,13 +12,10 @@ use super::family::Family;
 use super::fixture::WorldOf;
 use super::program::Size;
 use super::runner::{Again, Given, Hook, Kind, Runner};
+use super::{BATCHES, QUICK_BATCHES, WARM_UP, meet_neighbours};
 use crate::ending::Ending;
 use crate::interrupt;
 
-/// Batches of each class, and those before them that only warm up.
-const BATCHES: usize = 15;
-const QUICK_BATCHES: usize = 5;
-const WARM_UP: usize = 1;
 /// Runs of a batch.
 const RUNS: u32 = 100_000;
 /// And of one in which each is a flow of its own: as many as one container may have half open, and some less.
@@ -86,13 +83,6 @@ fn of_family<A: Family>(runner: &mut Runner, batches: usize) -> Result<(Vec<Meas
         done.push(one::<A>(runner, &mut world.machine, class, batches)?);
     }
     Ok((done, super::program::sizes(&mut world.machine)))
-}
-
-/// The routers outside have been spoken to before, as they have when packets flow.
-fn meet_neighbours(machine: &Machine) {
-    let neighbours = "ip neigh replace 203.0.113.1 lladdr 02:00:00:00:00:01 dev up0 nud permanent\n\
-                      ip neigh replace 2001:db8:10::1 lladdr 02:00:00:00:00:01 dev up0 nud permanent";
-    machine.ns().sh(neighbours).done();
 }
 
 fn one<A: Family>(

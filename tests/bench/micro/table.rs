@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
+use super::helper;
 use super::program::Size;
 use super::steady::Measured;
 
@@ -18,6 +19,15 @@ pub(crate) fn classes(measured: &[Measured]) -> Table {
             format!("{:.0}", one.least()),
             format!("{:.0}", one.way()),
         ]);
+    }
+    table
+}
+
+/// The helpers, with nanoseconds per call.
+pub(crate) fn helpers(measured: &[helper::Measured]) -> Table {
+    let mut table = table(&["helper", "ns median", "ns least"], 1);
+    for one in measured {
+        table.add_row([one.what.clone(), format!("{:.1}", one.median()), format!("{:.1}", one.least())]);
     }
     table
 }
