@@ -4,7 +4,7 @@
 #[cfg(target_arch = "bpf")]
 mod kernel {
     use aya_ebpf::bindings::xdp_action;
-    use aya_ebpf::helpers::{bpf_skb_change_type, bpf_skb_store_bytes};
+    use aya_ebpf::helpers::{bpf_redirect, bpf_skb_change_type, bpf_skb_store_bytes};
     use aya_ebpf::macros::{classifier, map, xdp};
     use aya_ebpf::maps::{Array, ProgramArray};
     use aya_ebpf::programs::{TcContext, XdpContext};
@@ -20,7 +20,7 @@ mod kernel {
     #[repr(C)]
     pub(crate) struct Start {
         bytes: [u8; BYTES],
-        /// The slot of the program under test.
+        /// The slot of the program under test; or the interface that frames are sent by.
         target: u32,
         /// What the kernel says that the frame is: `PACKET_HOST`, ...
         kind: u32,
@@ -68,6 +68,20 @@ mod kernel {
         // SAFETY: the map's value; and nothing here waits to be dropped.
         unsafe { TARGETS_XDP.tail_call(&ctx, (*start).target) };
         xdp_action::XDP_ABORTED
+    }
+
+    /// Makes a frame leave by the interface of that number.
+    #[xdp]
+    pub(crate) fn send(_: XdpContext) -> u32 {
+        let Some(start) = START.get_ptr(0) else { return xdp_action::XDP_ABORTED };
+        // SAFETY: the map's value; the helper takes numbers.
+        unsafe { bpf_redirect((*start).target, 0) as u32 }
+    }
+
+    /// What costs an XDP program's frame the least.
+    #[xdp]
+    pub(crate) fn drop(_: XdpContext) -> u32 {
+        xdp_action::XDP_DROP
     }
 
     /// What costs nothing but the way to it.

@@ -6,13 +6,16 @@
 //! batch, and taken off.
 
 mod class;
+mod dropping;
 mod family;
 #[path = "../datapath/fixture.rs"]
 #[expect(dead_code, unused_imports, reason = "it is of the datapath tests, which have more use for it")]
 mod fixture;
+mod generator;
 mod helper;
 mod object;
 mod program;
+mod receiver;
 mod runner;
 mod steady;
 mod table;
@@ -50,17 +53,21 @@ pub(crate) fn run(output: &Path, quick: bool) -> Result<ExitCode, Ending> {
     }
     let (classes, programs) = on_processor(PROCESSOR, || steady::measure(quick))?;
     let helpers = on_processor(PROCESSOR, || helper::measure(quick))?;
+    let dropping = on_processor(PROCESSOR, || dropping::measure(quick))?;
     if interrupt::came() {
         return Err(Ending::Interrupted);
     }
     println!("{}\n", table::programs(&programs));
     println!("{}\n", table::classes(&classes));
-    println!("{}", table::helpers(&helpers));
+    println!("{}\n", table::helpers(&helpers));
+    println!("{}", dropping.table());
+    println!("{}", dropping.summary());
     println!("{}", machine.line());
     machine.warning().iter().for_each(|warning| println!("{warning}"));
     let document = json!({
         "machine": machine.document(),
         "programs": programs.iter().map(program::Size::document).collect::<Vec<_>>(),
+        "dropping": dropping.document(),
         "helpers": helpers.iter().map(helper::Measured::document).collect::<Vec<_>>(),
         "classes": classes.iter().map(steady::Measured::document).collect::<Vec<_>>(),
     });

@@ -26,12 +26,19 @@ const SLOT_PROGRAM: u32 = 1;
 /// How each run begins: `Start` of the object.
 #[derive(Clone, Copy)]
 #[repr(C)]
-struct Start {
+pub(crate) struct Start {
     bytes: [u8; RESTORED],
     target: u32,
     kind: u32,
     port_at: u32,
     port: u32,
+}
+
+impl Start {
+    /// Frames are sent by this interface.
+    pub(crate) fn sending(ifindex: u32) -> Self {
+        Self { bytes: [0; RESTORED], target: ifindex, kind: 0, port_at: 0, port: 0 }
+    }
 }
 
 // SAFETY: bytes and numbers, without padding.

@@ -42,7 +42,8 @@ pub(crate) fn programs(sizes: &[Size]) -> Table {
     table
 }
 
-fn table(heading: &[&str], words: usize) -> Table {
+/// An empty one, whose first columns are words and the others numbers.
+pub(crate) fn table(heading: &[&str], words: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(heading);
