@@ -76,7 +76,7 @@ impl Receiver {
         }
         let (_, by) = link(&bed.outside.ns.sh(&format!("ip -j link show {}", means.host())).json());
         let (mac, _) = link(&host.ns.sh(&format!("ip -j link show {UPLINK}")).json());
-        Self { means, by, mac, host }
+        Self { means, host, by, mac }
     }
 
     /// Where frames for it go.
