@@ -17,6 +17,7 @@ mod object;
 mod program;
 mod receiver;
 mod runner;
+mod stack;
 mod steady;
 mod table;
 

@@ -5,6 +5,8 @@ use netdp_common::names;
 use serde_json::{Value, json};
 use tests::program::{Machine, PROGRAMS};
 
+use super::stack;
+
 /// What the kernel says of a loaded program, its functions included.
 pub(crate) struct Size {
     pub(crate) name: &'static str,
@@ -14,6 +16,8 @@ pub(crate) struct Size {
     pub(crate) translated: u32,
     /// Bytes of machine code.
     pub(crate) machine_code: u32,
+    /// Bytes of the deepest chain of calls.
+    pub(crate) stack: u32,
 }
 
 /// Bytes of an instruction.
@@ -27,12 +31,13 @@ impl Size {
             verified: info.verified_instruction_count().unwrap(),
             translated: info.size_translated().unwrap() / INSTRUCTION,
             machine_code: info.size_jitted(),
+            stack: stack::depth(info.id()),
         }
     }
 
     pub(crate) fn document(&self) -> Value {
-        let Self { name, verified, translated, machine_code } = self;
-        json!({ "program": name, "verified": verified, "translated": translated, "machine_code": machine_code })
+        let Self { name, verified, translated, machine_code, stack } = self;
+        json!({ "program": name, "verified": verified, "translated": translated, "machine_code": machine_code, "stack": stack })
     }
 }
 

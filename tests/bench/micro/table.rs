@@ -34,9 +34,9 @@ pub(crate) fn helpers(measured: &[helper::Measured]) -> Table {
 
 /// The programs, with their sizes.
 pub(crate) fn programs(sizes: &[Size]) -> Table {
-    let mut table = table(&["program", "verified", "translated", "bytes of machine code"], 1);
-    for Size { name, verified, translated, machine_code } in sizes {
-        let numbers = [verified, translated, machine_code].map(u32::to_string);
+    let mut table = table(&["program", "verified", "translated", "bytes of machine code", "of stack"], 1);
+    for Size { name, verified, translated, machine_code, stack } in sizes {
+        let numbers = [verified, translated, machine_code, stack].map(u32::to_string);
         table.add_row([(*name).to_owned()].into_iter().chain(numbers));
     }
     table
