@@ -24,8 +24,13 @@ const OF_CONNECTION: u64 = 6;
 
 /// One byte there and one back over one connection.
 pub(crate) fn tcp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
+    tcp_rr_at(ns, (to, *port::ECHO.start()).into(), length)
+}
+
+/// The same at one port.
+pub(crate) fn tcp_rr_at(ns: &Namespace, to: SocketAddr, length: Length) -> io::Result<Measured> {
     inside(ns, || {
-        let mut stream = connect((to, *port::ECHO.start()).into())?;
+        let mut stream = connect(to)?;
         repeat(length, OF_QUESTION, || ask(&mut stream))
     })
 }
@@ -34,6 +39,11 @@ pub(crate) fn tcp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<M
 pub(crate) fn tcp_crr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
     let mut ports = port::ECHO.cycle();
     inside(ns, || repeat(length, OF_CONNECTION, || open_and_ask(to, ports.next())))
+}
+
+/// The same over one port.
+pub(crate) fn tcp_crr_at(ns: &Namespace, to: SocketAddr, length: Length) -> io::Result<Measured> {
+    inside(ns, || repeat(length, OF_CONNECTION, || ask(&mut connect(to)?)))
 }
 
 /// One datagram there and one back.

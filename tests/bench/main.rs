@@ -27,6 +27,7 @@ mod plan;
 mod port;
 mod report;
 mod rounds;
+mod scale;
 mod server;
 mod summary;
 mod table;
@@ -78,6 +79,9 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
     fs::create_dir_all(&output).map_err(|error| failed(&output, &error))?;
     if options.micro {
         return micro::run(&output, options.quick);
+    }
+    if options.scale {
+        return scale::run(options, &output);
     }
     Report::clear(&output);
     let (machine, plan) = (Machine::this(), Plan::of(options));

@@ -32,6 +32,9 @@ pub(crate) struct Options {
     /// Instead of the arms, each program alone: what a packet of every class costs in it
     #[arg(long, conflicts_with_all = ["arms", "scenarios", "kinds", "rounds", "full"])]
     pub(crate) micro: bool,
+    /// Instead: netdp alone, with more and more published ports, containers, flows and networks; results in scale.json
+    #[arg(long, conflicts_with_all = ["arms", "scenarios", "kinds", "full"])]
+    pub(crate) scale: bool,
     /// Where results.json and the pictures go [default: target/bench of the workspace]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

@@ -104,7 +104,7 @@ impl Plan {
 }
 
 impl Length {
-    fn brief() -> Self {
+    pub(crate) fn brief() -> Self {
         Self { warm_up: Duration::from_millis(50), time: Duration::from_millis(250) }
     }
 

@@ -32,6 +32,11 @@ pub(crate) fn lacking_everywhere() -> Vec<&'static str> {
     missing(&["date", "iperf3", "ss"])
 }
 
+/// What `--scale` cannot do without.
+pub(crate) fn lacking_for_scale() -> Vec<&'static str> {
+    missing(&["ip", "bpftool"])
+}
+
 fn missing(tools: &[&'static str]) -> Vec<&'static str> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders: Vec<_> = env::split_paths(&path).collect();
