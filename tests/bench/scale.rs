@@ -4,6 +4,7 @@
 //! round by round. A sweep that fails is left out by name, and the others stand.
 
 mod clock;
+mod containers;
 mod effort;
 mod figure;
 mod ports;
@@ -34,7 +35,7 @@ const RESULTS: &str = "scale.json";
 /// One sweep: its name, and what measures it.
 type Measuring = (&'static str, fn(&Effort) -> Result<Sweep, Ending>);
 
-const SWEEPS: [Measuring; 1] = [("published ports", ports::sweep)];
+const SWEEPS: [Measuring; 2] = [("published ports", ports::sweep), ("containers", containers::sweep)];
 
 /// Measures all sweeps, and only then reports.
 pub(crate) fn run(options: &Options, output: &Path) -> Result<ExitCode, Ending> {
