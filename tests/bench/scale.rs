@@ -7,6 +7,7 @@ mod clock;
 mod containers;
 mod effort;
 mod figure;
+mod flows;
 mod ports;
 mod resource;
 mod show;
@@ -35,7 +36,8 @@ const RESULTS: &str = "scale.json";
 /// One sweep: its name, and what measures it.
 type Measuring = (&'static str, fn(&Effort) -> Result<Sweep, Ending>);
 
-const SWEEPS: [Measuring; 2] = [("published ports", ports::sweep), ("containers", containers::sweep)];
+const SWEEPS: [Measuring; 3] =
+    [("published ports", ports::sweep), ("containers", containers::sweep), ("flows", flows::sweep)];
 
 /// Measures all sweeps, and only then reports.
 pub(crate) fn run(options: &Options, output: &Path) -> Result<ExitCode, Ending> {
