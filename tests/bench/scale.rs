@@ -8,7 +8,9 @@ mod containers;
 mod effort;
 mod figure;
 mod flows;
+mod networks;
 mod ports;
+mod publish;
 mod resource;
 mod show;
 mod turn;
@@ -36,8 +38,13 @@ const RESULTS: &str = "scale.json";
 /// One sweep: its name, and what measures it.
 type Measuring = (&'static str, fn(&Effort) -> Result<Sweep, Ending>);
 
-const SWEEPS: [Measuring; 3] =
-    [("published ports", ports::sweep), ("containers", containers::sweep), ("flows", flows::sweep)];
+const SWEEPS: [Measuring; 5] = [
+    ("published ports", ports::sweep),
+    ("containers", containers::sweep),
+    ("flows", flows::sweep),
+    ("networks", networks::sweep),
+    ("ports of one container", publish::sweep),
+];
 
 /// Measures all sweeps, and only then reports.
 pub(crate) fn run(options: &Options, output: &Path) -> Result<ExitCode, Ending> {

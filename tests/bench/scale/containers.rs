@@ -183,7 +183,7 @@ fn restarts(crowds: &[Crowd], effort: &Effort) -> Result<Vec<Row>, Ending> {
 fn rest(crowds: &[Crowd]) -> Result<Vec<Row>, Ending> {
     let controllers: Vec<Service> = crowds.iter().map(|crowd| crowd.host.up()).collect();
     // What they do at their start is not at rest.
-    pause(REST / 2)?;
+    pause(REST / 4)?;
     let before: Vec<f64> =
         controllers.iter().map(|controller| resource::processor_time(controller.id())).collect();
     let begin = Instant::now();

@@ -14,6 +14,8 @@ pub(super) struct Effort {
     pub(super) length: Length,
     /// Commands whose times are compared, each so often.
     pub(super) commands: u32,
+    /// Attaches with a range of ports.
+    pub(super) ranges: u32,
     /// The whole host, brought up and taken down so often.
     pub(super) restarts: u32,
 }
@@ -35,7 +37,8 @@ impl Effort {
             networks: &[1, 20],
             rounds: 7,
             length: Length::brief(),
-            commands: 30,
+            commands: 20,
+            ranges: 3,
             restarts: 2,
         }
     }
@@ -49,6 +52,7 @@ impl Effort {
             rounds: 15,
             length: Length::brief(),
             commands: 100,
+            ranges: 9,
             restarts: 5,
         }
     }
@@ -56,6 +60,9 @@ impl Effort {
     /// In a few words.
     pub(super) fn line(&self) -> String {
         let time = self.length.time.as_millis();
-        format!("traffic in {} rounds of {time} ms, sizes in turn; [95 % confidence interval]", self.rounds)
+        format!(
+            "traffic in {} rounds of {time} ms, sizes in turn; [95 % confidence interval]; ?: the interval holds the target",
+            self.rounds
+        )
     }
 }

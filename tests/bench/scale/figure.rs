@@ -70,6 +70,12 @@ impl Row {
             Bar::P99(_) => percentile(last()?, 99),
         }
     }
+
+    /// Whether the interval of the slope reaches over its limit and below it.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let Some(Bar::Slope(limit)) = self.bar else { return false };
+        self.slope().is_some_and(|slope| slope.low <= limit && slope.high > limit)
+    }
 }
 
 impl Bar {

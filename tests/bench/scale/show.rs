@@ -65,7 +65,8 @@ fn target(row: &Row) -> String {
     let Some(bar) = row.bar else { return String::new() };
     let Some(value) = row.judged() else { return "not measured".to_owned() };
     let verdict = if value <= bar.limit() { "met" } else { "MISSED" };
-    format!("{} <= {}: {verdict}", bar.of(), bar.limit())
+    let doubt = if row.is_in_doubt() { "?" } else { "" };
+    format!("{} <= {}: {verdict}{doubt}", bar.of(), bar.limit())
 }
 
 /// 10000 as `10 000`.
@@ -99,7 +100,7 @@ fn result(row: &Row, sizes: &[u32]) -> Value {
     let target = row.bar.map(|bar| {
         let value = row.judged();
         let met = value.map(|value| value <= bar.limit());
-        json!({ "of": bar.of(), "at_most": bar.limit(), "measured": value, "met": met })
+        json!({ "of": bar.of(), "at_most": bar.limit(), "measured": value, "met": met, "in_doubt": row.is_in_doubt() })
     });
     json!({
         "what": row.what,
