@@ -20,7 +20,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::ending::Ending;
 use crate::failed;
@@ -46,6 +46,15 @@ const SWEEPS: [Measuring; 5] = [
     ("ports of one container", publish::sweep),
 ];
 
+/// What a run came to.
+struct Report {
+    machine: Machine,
+    effort: Effort,
+    sweeps: Vec<Sweep>,
+    /// Sweeps that did not come to their end, and why.
+    left_out: Vec<(&'static str, String)>,
+}
+
 /// Measures all sweeps, and only then reports.
 pub(crate) fn run(options: &Options, output: &Path) -> Result<ExitCode, Ending> {
     let lacks = tool::lacking_for_scale();
@@ -55,41 +64,55 @@ pub(crate) fn run(options: &Options, output: &Path) -> Result<ExitCode, Ending> 
     let results = output.join(RESULTS);
     // Of another run, most often there is none.
     let _ = fs::remove_file(&results);
-    let machine = Machine::this();
-    eprintln!("{}", machine.line());
-    let warning = machine.warning();
-    if let Some(warning) = &warning {
-        eprintln!("{warning}");
-    }
-    let effort = Effort::of(options);
-    let (mut sweeps, mut left_out) = (Vec::new(), Vec::new());
-    for (name, sweep) in SWEEPS {
-        match measure(&effort, name, sweep)? {
-            Ok(sweep) => sweeps.push(sweep),
-            Err(why) => {
-                eprintln!("left out: {name}: {why}");
-                left_out.push((name, why));
+    let report = Report::measure(Machine::this(), Effort::of(options))?;
+    report.print();
+    fs::write(&results, format!("{:#}\n", report.document())).map_err(|error| failed(&results, &error))?;
+    println!("{}", results.display());
+    Ok(if report.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Report {
+    fn measure(machine: Machine, effort: Effort) -> Result<Self, Ending> {
+        eprintln!("{}", machine.line());
+        if let Some(warning) = machine.warning() {
+            eprintln!("{warning}");
+        }
+        let mut report = Self { machine, effort, sweeps: Vec::new(), left_out: Vec::new() };
+        for (name, sweep) in SWEEPS {
+            match measure(&report.effort, name, sweep)? {
+                Ok(sweep) => report.sweeps.push(sweep),
+                Err(why) => {
+                    eprintln!("left out: {name}: {why}");
+                    report.left_out.push((name, why));
+                }
             }
         }
+        Ok(report)
     }
-    sweeps.iter().for_each(show::print);
-    println!("{}; {}", machine.line(), effort.line());
-    if let Some(warning) = &warning {
-        println!("machine: {warning}");
+
+    fn print(&self) {
+        for sweep in &self.sweeps {
+            show::print(sweep);
+        }
+        println!("{}; {}", self.machine.line(), self.effort.line());
+        if let Some(warning) = self.machine.warning() {
+            println!("machine: {warning}");
+        }
+        for (name, why) in &self.left_out {
+            println!("left out: {name} did not come to its end: {why}");
+        }
     }
-    for (name, why) in &left_out {
-        println!("left out: {name} did not come to its end: {why}");
+
+    fn document(&self) -> Value {
+        let left_out = self.left_out.iter().map(|(what, why)| json!({ "what": what, "text": why }));
+        json!({
+            "machine": self.machine.document(),
+            "rounds": self.effort.rounds,
+            "seconds": self.effort.length.time.as_secs_f64(),
+            "sweeps": self.sweeps.iter().map(show::document).collect::<Vec<_>>(),
+            "left_out": left_out.collect::<Vec<_>>(),
+        })
     }
-    let document = json!({
-        "machine": machine.document(),
-        "rounds": effort.rounds,
-        "seconds": effort.length.time.as_secs_f64(),
-        "sweeps": sweeps.iter().map(show::document).collect::<Vec<_>>(),
-        "left_out": left_out.iter().map(|(what, why)| json!({ "what": what, "text": why })).collect::<Vec<_>>(),
-    });
-    fs::write(&results, format!("{document:#}\n")).map_err(|error| failed(&results, &error))?;
-    println!("{}", results.display());
-    Ok(if left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// A failure of one sweep is no failure of the others; an interrupt ends all.

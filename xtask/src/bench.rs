@@ -33,7 +33,7 @@ pub(crate) fn run(options: &Options) -> Result<Infallible> {
         .into());
     }
     setup::run()?;
-    if !options.micro {
+    if !options.micro && !options.scale {
         get_docker(options)?;
     }
     build::release()?;

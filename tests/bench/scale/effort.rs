@@ -53,7 +53,7 @@ impl Effort {
             length: Length::brief(),
             commands: 100,
             ranges: 9,
-            restarts: 5,
+            restarts: 3,
         }
     }
 
