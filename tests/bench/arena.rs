@@ -89,7 +89,7 @@ impl Arena {
 }
 
 /// Of a command that failed, what it said first; the whole of it has been shown.
-fn heart(why: &str) -> String {
+pub(crate) fn heart(why: &str) -> String {
     let said = why.split_once("stderr: ").map_or(why, |(_, said)| said);
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.next().unwrap_or(why).to_owned()

@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use crate::arena::heart;
 use crate::ending::Ending;
 use crate::failed;
 use crate::interrupt;
@@ -83,7 +84,7 @@ impl Report {
                 Ok(sweep) => report.sweeps.push(sweep),
                 Err(why) => {
                     eprintln!("left out: {name}: {why}");
-                    report.left_out.push((name, why));
+                    report.left_out.push((name, heart(&why)));
                 }
             }
         }

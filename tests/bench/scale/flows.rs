@@ -13,7 +13,6 @@ use tests::topology::{Bed, Container, Host, OUTSIDE};
 
 use super::effort::Effort;
 use super::figure::{Row, Sweep};
-use super::ports::SLOPE;
 use super::resource;
 use super::turn::{go_on, in_turn};
 use super::way::Way;
@@ -64,8 +63,8 @@ pub(super) fn sweep(effort: &Effort) -> Result<Sweep, Ending> {
         of: "flows",
         sizes: effort.flows.to_vec(),
         rows: vec![
-            Row::new("container to outside, one transaction", "us", rr).at_most(SLOPE),
-            Row::new("container to outside, one connection", "us", crr).at_most(SLOPE),
+            Row::new("container to outside, one transaction", "us", rr),
+            Row::new("container to outside, one connection", "us", crr),
             Row::new(
                 "memory of maps",
                 "MiB",

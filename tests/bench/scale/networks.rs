@@ -7,7 +7,6 @@ use tests::topology::{Bed, Container, Host};
 use super::clock::milliseconds;
 use super::effort::Effort;
 use super::figure::{Row, Sweep};
-use super::ports::SLOPE;
 use super::turn::{go_on, in_turn};
 use super::way::Way;
 use crate::ending::Ending;
@@ -50,7 +49,7 @@ pub(super) fn sweep(effort: &Effort) -> Result<Sweep, Ending> {
         of: "networks",
         sizes: effort.networks.to_vec(),
         rows: vec![
-            Row::new("container to container of one, one transaction", "us", rr).at_most(SLOPE),
+            Row::new("container to container of one, one transaction", "us", rr),
             Row::new("network create", "ms", created),
             Row::new("network rm", "ms", removed.into_inner()),
         ],
