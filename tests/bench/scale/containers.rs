@@ -71,6 +71,8 @@ impl Crowd {
             crowd.attach(&ns);
             crowd.containers.push(ns);
         }
+        // It opens more connections than there are ports.
+        crowd.client().set_sysctl("net/ipv4/tcp_tw_reuse", "1");
         Ok(crowd)
     }
 

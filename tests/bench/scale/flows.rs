@@ -95,6 +95,7 @@ fn fill(bed: &Bed, flows: u32) -> Result<Table, Ending> {
     }
     let crowd = bed.container(&host, &format!("f{flows}-crowd"), &[]);
     let client = bed.container(&host, &format!("f{flows}-client"), &[]);
+    // It opens more connections than there are ports.
     client.ns.set_sysctl("net/ipv4/tcp_tw_reuse", "1");
     // Its own stack knows nothing of these flows and would tell the outside so.
     crowd.ns.sh("ip route add blackhole 203.0.113.0/24").done();

@@ -50,10 +50,20 @@ impl<'a> Way<'a> {
     }
 
     fn microseconds(&self, measured: io::Result<Measured>) -> Result<f64, String> {
-        let measured =
-            measured.map_err(|error| format!("to {} of {}: {error}", self.to, self.host.ns.name()))?;
+        let measured = measured.map_err(|error| self.broken(&error))?;
         self.sent.set(self.sent.get() + measured.packets);
         Ok(1e6 / measured.value)
+    }
+
+    /// With what netdp has dropped, which may be why.
+    fn broken(&self, error: &io::Error) -> String {
+        let drops = self.host.json(&["drops"]);
+        let drop =
+            |entry: &Value| format!("{} {}", entry["packets"], entry["reason"].as_str().unwrap_or_default());
+        let drops: Vec<String> =
+            drops.as_array().unwrap().iter().filter(|entry| entry["packets"] != 0).map(drop).collect();
+        let host = self.host.ns.name();
+        format!("to {} by {host}: {error}; dropped there: {}", self.to, drops.join(", "))
     }
 
     /// Fails unless the packets of all that was measured went this way. Asked once, because to count takes the longer the more
