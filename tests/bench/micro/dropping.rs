@@ -10,7 +10,7 @@ use tests::statistics::{Estimate, median};
 use tests::topology::Bed;
 
 use super::fixture::{ROUTER_MAC, ipv4::REMOTE};
-use super::generator::Generator;
+use super::generator::{Generator, RUN};
 use super::receiver::{Means, Receiver};
 use super::table;
 use crate::ending::Ending;
@@ -18,9 +18,9 @@ use crate::interrupt;
 
 const ROUNDS: usize = 15;
 const QUICK_ROUNDS: usize = 5;
-/// Frames of one measurement.
-const FRAMES: u32 = 400_000;
-const QUICK_FRAMES: u32 = 100_000;
+/// Runs of one measurement, whose median it is.
+const RUNS: usize = 25;
+const QUICK_RUNS: usize = 15;
 /// Share of the frames that must have been dropped by whom they are measured with: what is lost before costs him nothing.
 const DROPPED: f64 = 0.99;
 /// How long the last ones may take.
@@ -38,7 +38,7 @@ pub(crate) struct Dropping {
 
 /// Builds the hosts, measures, and takes them away.
 pub(crate) fn measure(quick: bool) -> Result<Dropping, Ending> {
-    let (rounds, frames) = if quick { (QUICK_ROUNDS, QUICK_FRAMES) } else { (ROUNDS, FRAMES) };
+    let (rounds, runs) = if quick { (QUICK_ROUNDS, QUICK_RUNS) } else { (ROUNDS, RUNS) };
     let mut generator = Generator::new()?;
     let bed = Bed::new();
     let receivers = Means::ALL.map(|means| Receiver::build(&bed, means, &mut generator));
@@ -49,7 +49,7 @@ pub(crate) fn measure(quick: bool) -> Result<Dropping, Ending> {
             return Err(Ending::Interrupted);
         }
         eprintln!("dropping: round {round} of {rounds}");
-        let made = per_frame(generator.send(&bed.outside.ns, None, &frame(&receivers[0]), frames), frames);
+        let made = median(&generator.send(&bed.outside.ns, None, &frame(&receivers[0]), runs)).unwrap();
         // In alternating order; and the first round only warms up.
         let order: Vec<usize> = if round % 2 == 0 {
             (0..receivers.len()).collect()
@@ -57,7 +57,7 @@ pub(crate) fn measure(quick: bool) -> Result<Dropping, Ending> {
             (0..receivers.len()).rev().collect()
         };
         for at in order {
-            let took = one(&bed, &mut generator, &receivers[at], frames)?;
+            let took = one(&bed, &mut generator, &receivers[at], runs)?;
             if round > 0 {
                 dropping.dropped[at].1.push(took);
             }
@@ -74,15 +74,16 @@ fn frame(receiver: &Receiver) -> Vec<u8> {
     packet.with(|packet| packet.payload = vec![7; 18]).build()
 }
 
-fn one(bed: &Bed, generator: &mut Generator, receiver: &Receiver, frames: u32) -> Result<f64, Ending> {
+fn one(bed: &Bed, generator: &mut Generator, receiver: &Receiver, runs: usize) -> Result<f64, Ending> {
     let (before, frame) = (receiver.dropped(), frame(receiver));
-    let took = generator.send(&bed.outside.ns, Some(receiver.by), &frame, frames);
-    let least = f64::from(frames) * DROPPED;
+    let took = generator.send(&bed.outside.ns, Some(receiver.by), &frame, runs);
+    let frames = f64::from(RUN) * count(runs as u64);
+    let least = frames * DROPPED;
     let deadline = Instant::now() + PATIENCE;
     loop {
         let dropped = count(receiver.dropped() - before);
         if dropped >= least {
-            return Ok(per_frame(took, frames));
+            return Ok(median(&took).unwrap());
         }
         if Instant::now() > deadline {
             let name = receiver.means.name();
@@ -98,49 +99,41 @@ fn count(packets: u64) -> f64 {
     packets as f64
 }
 
-fn per_frame(took: Duration, frames: u32) -> f64 {
-    took.as_secs_f64() * 1e9 / f64::from(frames)
-}
-
 impl Dropping {
-    /// The nanoseconds of a means, and those without what making the frames takes.
-    fn of(&self, means: Means) -> (Vec<f64>, Vec<f64>) {
-        let (_, all) = self.dropped.iter().find(|(its, _)| *its == means).unwrap();
-        let net = all.iter().zip(&self.made).map(|(all, made)| all - made).collect();
-        (all.clone(), net)
+    /// The nanoseconds of a means: of the whole, without the making of the frames, and of the drop alone, which is what there is
+    /// beyond a program that drops everything.
+    fn of(&self, means: Means) -> [Vec<f64>; 3] {
+        let its = |means| &self.dropped.iter().find(|(its, _)| *its == means).unwrap().1;
+        let less = |less: &[f64]| its(means).iter().zip(less).map(|(all, less)| all - less).collect();
+        [its(means).clone(), less(&self.made), less(its(Means::Bare))]
     }
 
-    /// How much faster the prefilter is than a means: packets per second of the whole, and of the receiver alone.
-    fn ratios(&self, means: Means) -> [Estimate; 2] {
-        let (its, own) = (self.of(means), self.of(Means::Prefilter));
-        let pairs =
-            |its: &[f64], own: &[f64]| its.iter().copied().zip(own.iter().copied()).collect::<Vec<_>>();
-        [pairs(&its.0, &own.0), pairs(&its.1, &own.1)].map(|pairs| Estimate::of_ratios(&pairs, SEED).unwrap())
+    /// How much less the prefilter takes than a means, of each of these.
+    fn ratios(&self, means: Means) -> Vec<Estimate> {
+        let pairs = self.of(means).into_iter().zip(self.of(Means::Prefilter));
+        let pairs = pairs.map(|(its, own)| its.into_iter().zip(own).collect::<Vec<_>>());
+        pairs.map(|pairs| Estimate::of_ratios(&pairs, SEED).unwrap()).collect()
     }
 
     pub(crate) fn table(&self) -> Table {
-        let mut table = table::table(
-            &[
-                "dropped by",
-                "Mpackets/s",
-                "ns median",
-                "ns least",
-                "without generator",
-                "prefilter is",
-                "of receiver",
-            ],
-            1,
-        );
+        let heading = [
+            "dropped by",
+            "Mpackets/s",
+            "ns",
+            "- generator",
+            "- bare XDP",
+            "to prefilter",
+            "- generator",
+            "- bare XDP",
+        ];
+        let mut table = table::table(&heading, 1);
         for (means, all) in &self.dropped {
-            let (middle, net) = (median(all).unwrap(), median(&self.of(*means).1).unwrap());
-            let ratios = self.ratios(*means).map(|ratio| interval(*means, ratio));
-            let numbers = [
-                format!("{:.2}", 1e3 / middle),
-                format!("{middle:.0}"),
-                format!("{:.0}", least(all)),
-                format!("{net:.0}"),
-            ];
-            table.add_row([means.name().to_owned()].into_iter().chain(numbers).chain(ratios));
+            let ns = self.of(*means).map(|ns| format!("{:.0}", median(&ns).unwrap()));
+            let rate = format!("{:.2}", 1e3 / median(all).unwrap());
+            let ratios = self.ratios(*means).into_iter().map(interval);
+            let is_other = matches!(means, Means::Netdev | Means::Raw);
+            let ratios = ratios.filter(|_| is_other);
+            table.add_row([means.name().to_owned(), rate].into_iter().chain(ns).chain(ratios));
         }
         table
     }
@@ -148,7 +141,7 @@ impl Dropping {
     /// What the table is to be read with.
     pub(crate) fn summary(&self) -> String {
         format!(
-            "generator, sender and receiver share one processor; to make a frame takes {:.0} ns alone. \
+            "generator, veth and receiver share one processor; to make a frame takes {:.0} ns of it. \
              {} rounds, median of paired ratios [95 % confidence interval]",
             median(&self.made).unwrap(),
             self.made.len()
@@ -157,14 +150,15 @@ impl Dropping {
 
     pub(crate) fn document(&self) -> Value {
         let row = |(means, all): &(Means, Vec<f64>)| {
-            let [whole, receiver] = self.ratios(*means).map(estimate);
-            let net = self.of(*means).1;
+            let ratios: Vec<Value> = self.ratios(*means).into_iter().map(estimate).collect();
+            let [_, net, alone] = self.of(*means);
             json!({
                 "dropped_by": means.name(),
                 "ns": all,
                 "ns_median": median(all),
                 "ns_without_generator": median(&net),
-                "prefilter_is_faster_by": { "of_the_whole": whole, "of_the_receiver": receiver },
+                "ns_beyond_bare_xdp": median(&alone),
+                "to_prefilter": { "whole": ratios[0], "without_generator": ratios[1], "beyond_bare_xdp": ratios[2] },
             })
         };
         json!({ "generator_ns": self.made, "means": self.dropped.iter().map(row).collect::<Vec<_>>() })
@@ -175,10 +169,6 @@ fn estimate(Estimate { median, low, high }: Estimate) -> Value {
     json!({ "median": median, "low": low, "high": high })
 }
 
-fn least(values: &[f64]) -> f64 {
-    values.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-fn interval(means: Means, Estimate { median, low, high }: Estimate) -> String {
-    if means == Means::Prefilter { String::new() } else { format!("{median:.2} [{low:.2}, {high:.2}]") }
+fn interval(Estimate { median, low, high }: Estimate) -> String {
+    format!("{median:.2} [{low:.2}, {high:.2}]")
 }
