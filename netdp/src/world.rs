@@ -3,6 +3,7 @@
 pub(crate) mod fragments;
 mod prefilter;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -83,6 +84,8 @@ pub struct Kernel {
     signals: Vec<Signal>,
     unfinished: BTreeSet<String>,
     cut_short: bool,
+    /// Numbers of interfaces that were looked at or made. Only this command makes and removes those of ours meanwhile.
+    numbers: RefCell<BTreeMap<String, u32>>,
 }
 
 impl Kernel {
@@ -102,6 +105,7 @@ impl Kernel {
             signals: Vec::new(),
             unfinished: BTreeSet::new(),
             cut_short: false,
+            numbers: RefCell::default(),
         })
     }
 
@@ -245,6 +249,7 @@ impl Kernel {
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
         for name in veths.chain(desired.bridges.keys()).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
+                self.numbers.borrow_mut().insert(name.clone(), link.index);
                 observed.links.insert(name.clone(), self.facts(&link));
             }
         }
@@ -262,7 +267,13 @@ impl Kernel {
     }
 
     async fn number(&self, link: &str) -> Result<u32, Error> {
-        number_in(&self.netlink, link).await
+        let known = self.numbers.borrow().get(link).copied();
+        if let Some(number) = known {
+            return Ok(number);
+        }
+        let number = number_in(&self.netlink, link).await?;
+        self.numbers.borrow_mut().insert(link.to_owned(), number);
+        Ok(number)
     }
 
     /// Says for how many flows a table is made, where there is none.
@@ -328,8 +339,10 @@ impl Kernel {
         let inside =
             VethEnd { name: veth.inside.ifname.clone(), mac: veth.inside.mac.0, mtu: veth.mtu, alias: None };
         let number = self.netlink.add_veth(&host, &inside, &ns).await?;
+        self.numbers.borrow_mut().insert(name.to_owned(), number);
         // The port of a bridge needs no address of its own, and IPv6 would give it one that it speaks from.
         let Err(error) = Sysctl::ipv6(name, "disable_ipv6").set_if_there("1") else { return Ok(()) };
+        self.numbers.borrow_mut().remove(name);
         self.netlink.delete_link(number).await?;
         Err(error.into())
     }
@@ -368,6 +381,7 @@ impl Kernel {
     }
 
     async fn remove_veth(&self, link: &str) -> Result<(), Error> {
+        self.numbers.borrow_mut().remove(link);
         let Some(facts) = self.netlink.link(link).await? else { return Ok(()) };
         self.netlink.delete_link(facts.index).await?;
         self.detach_number(Hook::FromContainer, facts.index).await?;
@@ -377,6 +391,7 @@ impl Kernel {
     async fn delete_links(&self, links: &[String]) -> Result<(), Error> {
         let mut numbers = Vec::new();
         for link in links {
+            self.numbers.borrow_mut().remove(link);
             numbers.extend(self.netlink.link(link).await?.map(|facts| facts.index));
         }
         match numbers.as_slice() {
@@ -559,10 +574,12 @@ fn hooks(datapath: &Datapath) -> Result<BTreeSet<(Hook, u32)>, Error> {
 }
 
 fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed) -> Result<(), Error> {
-    let there: BTreeSet<u32> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
-    // The list of programs grows with the number of containers, and a link that is not there has none.
-    if !there.is_empty() {
-        observed.hooks = hooks(datapath)?.into_iter().filter(|(_, number)| there.contains(number)).collect();
+    // One by one, as the list of all grows with the number of containers; a link that is not there has none.
+    for (hook, link) in &desired.hooks {
+        let Some(number) = observed.number(link) else { continue };
+        if datapath.is_attached(*hook, number)? {
+            observed.hooks.insert((*hook, number));
+        }
     }
     for row in &desired.rows {
         // The key of a row that is about a link is that link's number; those of the others hold none.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::{FdLink, LinkError};
@@ -10,7 +10,8 @@ use aya::programs::tc::{
     NlOptions, SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions, TcAttachType, TcHandle,
     qdisc_add_clsact, qdisc_detach_program,
 };
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcError};
+use aya::programs::{ProgramError, SchedClassifier, TcError};
+use aya::sys::SyscallError;
 
 use super::error::Error;
 use super::hook::Hook;
@@ -67,18 +68,41 @@ impl Datapath {
     /// # Errors
     /// The interface is gone, or the kernel refuses.
     pub fn attach(&self, hook: Hook, ifname: &str, ifindex: u32) -> Result<(), Error> {
-        let mut program = self.pinned_program(hook)?;
         if self.filter_dir().join(hook.pin_name(ifindex)).exists() {
-            return self.attach_filter(&mut program, hook, ifname, ifindex);
+            return self.attach_filter(&mut self.pinned_program(hook)?, hook, ifname, ifindex);
         }
-        if self.exchange(&program, hook, ifindex)? {
+        let program = self.open_program(hook)?;
+        if self.exchange(program.as_fd(), hook, ifindex)? {
             return Ok(());
         }
-        match self.attach_tcx(&mut program, hook, ifname, ifindex) {
-            Err(Error::Attach { source, .. }) if lacks_tcx(&source) => {
-                self.attach_filter(&mut program, hook, ifname, ifindex)
+        match link::create_tcx(program.as_fd(), ifindex, hook.tcx_direction()) {
+            Ok(link) => {
+                let path = self.link_dir().join(hook.pin_name(ifindex));
+                link::pin(&link, &path).map_err(|e| Error::pin("pinning the link", path, e))
             }
-            result => result,
+            Err(error) if lacks_tcx(&error) => {
+                self.attach_filter(&mut self.pinned_program(hook)?, hook, ifname, ifindex)
+            }
+            Err(io_error) => {
+                let source = ProgramError::SyscallError(SyscallError { call: "bpf_link_create", io_error });
+                Err(Error::Attach { hook, interface: ifname.to_owned(), source: Box::new(source) })
+            }
+        }
+    }
+
+    /// Whether a hook's program runs on an interface; the cost does not grow with their number.
+    ///
+    /// # Errors
+    /// The pin cannot be read.
+    pub fn is_attached(&self, hook: Hook, ifindex: u32) -> Result<bool, Error> {
+        let path = self.link_dir().join(hook.pin_name(ifindex));
+        match link::open(&path).and_then(|link| link::info(&link)) {
+            // That of an interface which is gone has number zero.
+            Ok(info) => Ok(info.ifindex == ifindex),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(self.filter_dir().join(hook.pin_name(ifindex)).exists())
+            }
+            Err(error) => Err(Error::pin("reading the link", path, error)),
         }
     }
 
@@ -161,8 +185,9 @@ impl Datapath {
     pub(super) fn exchange_all(&self) -> Result<(), Error> {
         for hook in Hook::ALL {
             let mut program = self.pinned_program(hook)?;
+            let opened = self.open_program(hook)?;
             for (_, ifindex) in pins(&self.link_dir())?.into_iter().filter(|(h, _)| *h == hook) {
-                self.exchange(&program, hook, ifindex)?;
+                self.exchange(opened.as_fd(), hook, ifindex)?;
             }
             for (_, ifindex) in pins(&self.filter_dir())?.into_iter().filter(|(h, _)| *h == hook) {
                 if let Some(ifname) = interface_name(ifindex) {
@@ -181,33 +206,23 @@ impl Datapath {
         SchedClassifier::from_pin(self.program_path(name)).map_err(|e| Error::program(name, e))
     }
 
+    /// The pinned program as a bare descriptor. aya's opening would try out all that the kernel can.
+    fn open_program(&self, hook: Hook) -> Result<OwnedFd, Error> {
+        let path = self.program_path(hook.program());
+        link::open(&path).map_err(|e| Error::pin("opening the program", path, e))
+    }
+
     /// Puts the program into a link that is pinned; `false` when there is none (any more).
-    fn exchange(&self, program: &SchedClassifier, hook: Hook, ifindex: u32) -> Result<bool, Error> {
+    fn exchange(&self, program: BorrowedFd<'_>, hook: Hook, ifindex: u32) -> Result<bool, Error> {
         let path = self.link_dir().join(hook.pin_name(ifindex));
         if !path.exists() {
             return Ok(false);
         }
-        let fd = program.fd().map_err(|e| Error::program(hook.program(), e))?;
-        match link::open(&path).and_then(|link| link::update(&link, fd.as_fd())) {
+        match link::open(&path).and_then(|link| link::update(&link, program)) {
             Ok(()) => Ok(true),
             Err(error) if link::is_gone(&error) => remove_pin(&path).map(|()| false),
             Err(error) => Err(Error::pin("updating the link", path, error)),
         }
-    }
-
-    fn attach_tcx(
-        &self,
-        program: &mut SchedClassifier,
-        hook: Hook,
-        ifname: &str,
-        ifindex: u32,
-    ) -> Result<(), Error> {
-        let failed = |source| Error::Attach { hook, interface: ifname.to_owned(), source: Box::new(source) };
-        // First in the list: what others attach sees packets that we have let through.
-        let options = TcAttachOptions::TcxOrder(LinkOrder::first());
-        let id = program.attach_with_options(ifname, hook.direction(), options).map_err(failed)?;
-        let attached = program.take_link(id).map_err(failed)?;
-        pin_link(FdLink::try_from(attached), &self.link_dir().join(hook.pin_name(ifindex)))
     }
 
     /// Adds or replaces our filter. Its mark is made first: a filter without a mark would never be found again.
@@ -324,11 +339,8 @@ pub(super) fn remove_pin(path: &Path) -> Result<(), Error> {
 }
 
 /// A kernel before 6.6, or one that was built without `CONFIG_NET_XGRESS`, answers EINVAL.
-fn lacks_tcx(error: &ProgramError) -> bool {
-    match error {
-        ProgramError::SyscallError(error) => error.io_error.raw_os_error() == Some(libc::EINVAL),
-        _ => false,
-    }
+fn lacks_tcx(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EINVAL)
 }
 
 /// There is no filter of ours at that priority, or the priority has another kind of classifier.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aya::programs::tc::TcAttachType;
+use aya_obj::generated::bpf_attach_type;
 use netdp_common::names;
 
 /// A place in the packet's way, and the program that stands there.
@@ -49,6 +50,14 @@ impl Hook {
         match self {
             Self::FromContainer | Self::FromUplink | Self::FromFragments => TcAttachType::Ingress,
             Self::ToUplink | Self::ToBridge | Self::FromHost => TcAttachType::Egress,
+        }
+    }
+
+    /// The same in the words of TCX.
+    pub(super) const fn tcx_direction(self) -> bpf_attach_type {
+        match self.direction() {
+            TcAttachType::Ingress => bpf_attach_type::BPF_TCX_INGRESS,
+            _ => bpf_attach_type::BPF_TCX_EGRESS,
         }
     }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd};
+use aya_obj::generated::{BPF_F_BEFORE, bpf_attach_type, bpf_attr, bpf_cmd};
 
 /// The head of the kernel's `struct bpf_link_info`, up to what a TCX link says (`linux/bpf.h`).
 #[repr(C)]
@@ -75,6 +75,22 @@ pub(super) fn create_xdp(program: &OwnedFd, ifindex: u32, flags: u32) -> io::Res
     attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
     attr.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
     attr.link_create.flags = flags;
+    owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?)
+}
+
+/// Attaches a program to an interface of the calling thread's namespace by TCX, before all others. Not by aya, which first
+/// tries out what the kernel can, with programs and maps: the kernel then has them to free, and the attachment waits for that.
+pub(super) fn create_tcx(
+    program: BorrowedFd<'_>,
+    ifindex: u32,
+    direction: bpf_attach_type,
+) -> io::Result<OwnedFd> {
+    // SAFETY: all-zero is a valid `bpf_attr`.
+    let mut attr: bpf_attr = unsafe { zeroed() };
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    attr.link_create.__bindgen_anon_2.target_ifindex = ifindex;
+    attr.link_create.attach_type = direction as u32;
+    attr.link_create.flags = BPF_F_BEFORE;
     owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?)
 }
 

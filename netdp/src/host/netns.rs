@@ -161,12 +161,32 @@ fn other_than_netns(file: &File) -> Option<&'static str> {
     (kind != libc::CLONE_NEWNET).then_some("a namespace of another kind")
 }
 
-/// Runs `work` on a thread of its own inside `ns`. The caller's thread stays where it is.
+/// Runs `work` inside `ns`. The caller's thread goes there and comes back: a thread of its own would have to wait for a
+/// processor, on a busy host for a tick of the kernel's clock. Only a thread that may not come back has another one go.
 pub fn in_netns<R: Send>(ns: BorrowedFd<'_>, work: impl FnOnce() -> R + Send) -> Result<R, Error> {
-    on_thread(|| {
-        setns(ns, CloneFlags::CLONE_NEWNET).map_err(|cause| Error::Enter { what: "enter", cause })?;
-        Ok(work())
-    })
+    let home = here()?;
+    if go(home.as_fd()).is_err() {
+        return on_thread(|| go(ns).map(|()| work()));
+    }
+    go(ns)?;
+    let _way_back = WayBack(home);
+    Ok(work())
+}
+
+fn go(ns: BorrowedFd<'_>) -> Result<(), Error> {
+    setns(ns, CloneFlags::CLONE_NEWNET).map_err(|cause| Error::Enter { what: "enter", cause })
+}
+
+/// Brings the thread back, also after a panic.
+struct WayBack(OwnedFd);
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        if go(self.0.as_fd()).is_err() {
+            // It has been allowed just before. Whatever the thread did from here on, it would do to a container.
+            std::process::abort();
+        }
+    }
 }
 
 /// Makes a network namespace that no name holds: it ends with the returned descriptor and what is inside.
@@ -234,6 +254,18 @@ mod tests {
     fn a_process_that_is_not_there_is_named() {
         let error = open_pid(u32::MAX).expect_err("no such process");
         assert!(matches!(error, Error::NoProcess { pid: u32::MAX }));
+    }
+
+    #[test]
+    fn work_elsewhere_leaves_the_thread_at_home_even_after_a_panic() {
+        let Ok(other) = create() else { return };
+        let home = identity(&here().expect("own namespace")).expect("an identity");
+        let there = in_netns(other.as_fd(), || identity(&here().expect("there"))).expect("entered");
+        assert_eq!(there.expect("an identity"), identity(&other).expect("an identity"));
+        assert_ne!(identity(&other).expect("an identity"), home);
+        let panicked = std::panic::catch_unwind(|| in_netns(other.as_fd(), || panic!("on purpose")));
+        assert!(panicked.is_err());
+        assert_eq!(identity(&here().expect("own namespace")).expect("an identity"), home);
     }
 
     #[test]
