@@ -6,7 +6,9 @@
 
 mod defaults;
 mod deny;
+mod holders;
 mod limits;
+mod log;
 mod timers;
 mod upgrade;
 
@@ -26,10 +28,11 @@ use rusqlite::types::{FromSql, FromSqlError, Type, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attachment, Endpoint, Netns, Network, Protocol, PublishedPort};
+use crate::model::{Attachment, Endpoint, Netns, Network, PublishedPort};
 use crate::names::Id;
 
 pub use deny::Denied;
+pub use holders::Holder;
 
 /// The layout that this version reads and writes, kept in `PRAGMA user_version`.
 pub const SCHEMA: i64 = 2;
@@ -228,7 +231,7 @@ impl Store {
             .and_then(|store| store.check_schema().map(|()| store));
         match normally {
             Err(Error::Older(_)) => Self::open(directory).map(Some),
-            Err(Error::Full { .. } | Error::Sqlite { .. }) if !has_log(&path) => {
+            Err(Error::Full { .. } | Error::Sqlite { .. }) if !log::is_there(&path) => {
                 Self::read_at_rest(path).map(Some)
             }
             result => result.map(Some),
@@ -254,6 +257,7 @@ impl Store {
             connection.busy_timeout(PATIENCE)?;
             connection.pragma_update(None, "foreign_keys", true)?;
             connection.pragma_update(None, "synchronous", "FULL")?;
+            log::keep_while_short(&connection, &path)?;
             Ok(connection)
         };
         let connection = open().map_err(|source| Error::of(&path, source))?;
@@ -366,16 +370,6 @@ impl Store {
     pub fn attachments_of(&self, network: u32) -> Result<u32, Error> {
         let sql = "SELECT count(*) FROM attachments WHERE network = ?1";
         Ok(self.rows(sql, [network], |row| row.get::<_, u32>(0))?.into_iter().sum())
-    }
-
-    /// Who has published a host port of a protocol, on whatever address.
-    pub fn holders(&self, protocol: Protocol, host_port: u16) -> Result<Vec<(PublishedPort, String)>, Error> {
-        let sql = "SELECT ports.protocol, host_port, host_address, container_port, sources, endpoints.name FROM ports \
-                   JOIN attachments ON attachments.number = ports.attachment \
-                   JOIN endpoints ON endpoints.number = attachments.endpoint \
-                   WHERE ports.protocol = ?1 AND host_port = ?2";
-        let read = |row: &Row<'_>| Ok((port(row)?, row.get(5)?));
-        self.rows(sql, params![protocol.to_string(), host_port], read)
     }
 
     fn rows<T>(
@@ -502,7 +496,8 @@ impl Change<'_> {
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<(), Error> {
-        self.transaction.execute(sql, values).map(drop).map_err(|source| self.error(source))
+        let done = self.transaction.prepare_cached(sql).and_then(|mut statement| statement.execute(values));
+        done.map(drop).map_err(|source| self.error(source))
     }
 
     fn error(&self, source: rusqlite::Error) -> Error {
@@ -517,12 +512,6 @@ pub fn purge(directory: &Path) {
 
 fn exists(path: &Path) -> Result<bool, Error> {
     path.try_exists().map_err(|source| Error::Directory { path: path.to_owned(), source })
-}
-
-fn has_log(path: &Path) -> bool {
-    let mut log = OsString::from(path);
-    log.push("-wal");
-    fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 /// Whether a file may be a database and ends with a page. `SQLite` takes an empty one for a new database, but
@@ -541,13 +530,15 @@ fn has_whole_pages(path: &Path) -> Result<bool, Error> {
     // What a checkpoint was writing when it was killed is still in the log; what has another beginning than a
     // database is found out by `SQLite`.
     let other = !header.starts_with(MAGIC) || page == 0;
-    Ok(other || length.is_multiple_of(page) || has_log(path))
+    Ok(other || length.is_multiple_of(page) || log::is_there(path))
 }
 
 /// Makes a whole database under another name first: a crash leaves none rather than an empty one.
 fn create(path: &Path) -> Result<(), Error> {
     let unfinished = path.with_extension("db.new");
     remove(&unfinished);
+    // Who moved the database away may have left its log, which would be taken for that of the new one.
+    remove(path);
     let made = fill(&unfinished).map_err(|source| Error::of(path, source)).and_then(|()| {
         fs::rename(&unfinished, path).map_err(|source| Error::Directory { path: path.to_owned(), source })
     });
@@ -667,7 +658,7 @@ mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
     use super::*;
-    use crate::model::{Driver, Mac};
+    use crate::model::{Driver, Mac, Protocol};
 
     fn a_network(name: &str) -> Network {
         Network {
