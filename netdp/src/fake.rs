@@ -179,7 +179,9 @@ impl Fake {
             | Step::AttachPrefilter { .. }
             | Step::DetachPrefilter { .. }
             | Step::Put(_)
-            | Step::Delete(_) => {
+            | Step::Delete(_)
+            | Step::PutPorts(_)
+            | Step::DeletePorts(_) => {
                 self.take_in_datapath(step)?;
             }
             _ => self.take_on_links(step)?,
@@ -212,6 +214,18 @@ impl Fake {
             Step::Delete(row) => {
                 let entry = self.entry(row)?;
                 self.state.entries.remove(&RowKey::of(&entry));
+            }
+            Step::PutPorts(rows) => {
+                for row in rows.iter() {
+                    let entry = self.entry(row)?;
+                    self.state.entries.insert(RowKey::of(&entry), entry);
+                }
+            }
+            Step::DeletePorts(rows) => {
+                for row in rows.iter() {
+                    let entry = self.entry(row)?;
+                    self.state.entries.remove(&RowKey::of(&entry));
+                }
             }
             other => panic!("not a step of the datapath: {other:?}"),
         }

@@ -30,6 +30,7 @@ pub mod names;
 pub mod netlink;
 pub mod output;
 pub mod plan;
+pub mod progress;
 pub mod publish;
 pub mod reconcile;
 pub mod service;

@@ -14,6 +14,7 @@
 //! of a link of ours that somebody changed: both are nearer to what should be, whatever fails afterwards.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -136,6 +137,10 @@ pub enum Step {
     Put(Row),
     /// Delete a row of a map.
     Delete(Row),
+    /// Write rows of published ports that are not there yet: a command may publish ten thousand.
+    PutPorts(Arc<[Row]>),
+    /// The contrary.
+    DeletePorts(Arc<[Row]>),
     /// Keep published ports from the host's other programs.
     ReserveBinds,
     /// The contrary.
@@ -264,10 +269,11 @@ pub fn teardown(observed: &Observed) -> Vec<Change> {
     let nothing = Desired::default();
     let mut planner = Planner::new(&nothing, observed);
     planner.remove();
-    // What is on a link that has gone runs no more, and its pin goes with the others when the programs are unloaded.
-    planner
-        .changes
-        .retain(|change| !matches!(change.step, Step::DetachHook { hook: Hook::FromContainer, .. }));
+    // What is on a link that has gone runs no more, and its pin goes with the others when the programs are unloaded; so do the
+    // flows.
+    planner.changes.retain(|change| {
+        !matches!(change.step, Step::DetachHook { hook: Hook::FromContainer, .. } | Step::EndFlows)
+    });
     planner.push(Step::RestoreHostSysctls, None);
     planner.push(Step::UnloadPrograms, None);
     planner.changes
@@ -524,7 +530,26 @@ impl<'a> Planner<'a> {
 
     fn reach(&mut self) {
         self.put(|row| matches!(row, Row::Endpoint { .. }));
+        let mark = self.changes.len();
         self.put(|row| matches!(row, Row::Port { .. }));
+        self.put_new_ports_at_once(mark);
+    }
+
+    /// Joins the steps from a mark on that write rows which are not there.
+    fn put_new_ports_at_once(&mut self, mark: usize) {
+        let is_new = |change: &Change| matches!(change.inverse, Some(Step::Delete(_)));
+        let (new, others): (Vec<_>, Vec<_>) = self.changes.drain(mark..).partition(is_new);
+        self.changes.extend(others);
+        if let [_, _, ..] = new.as_slice() {
+            let rows = new.into_iter().filter_map(|change| match change.step {
+                Step::Put(row) => Some(row),
+                _ => None,
+            });
+            let rows: Arc<[Row]> = rows.collect();
+            self.push(Step::PutPorts(Arc::clone(&rows)), Some(Step::DeletePorts(rows)));
+        } else {
+            self.changes.extend(new);
+        }
     }
 
     fn attach(&mut self, hook: Hook, name: &str) {

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use netdp_common::Reason;
+use netdp_common::{Event, Reason};
 use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
@@ -28,7 +28,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    datapath::{Datapath, Recount},
+    datapath::{Datapath, Events, Recount},
+    host::memory,
     host::uplink::{Observed, UplinkFacts, is_owned},
     model::OtherWays,
     netlink::{self, Netlink, Watch},
@@ -85,7 +86,8 @@ pub async fn serve<E: Display>(
     resync: impl AsyncFnMut() -> Result<(), E>,
 ) -> Result<(), Error> {
     let mut wakeups = Wakeups::new(ending)?;
-    let (mut recount, mut told) = (Recount::default(), None);
+    let (mut recount, mut listener) = (Recount::default(), Listener::default());
+    memory::keep_little();
     let mut follower = Follower { netlink: Netlink::here()?, named, known: None, resync };
     follower.follow().await;
     notify("READY=1");
@@ -97,7 +99,7 @@ pub async fn serve<E: Display>(
                 sweep(datapath, &mut recount);
                 follower.retry().await;
             }
-            Wakeup::Drain => drain(datapath, &mut told),
+            Wakeup::Drain => listener.drain(datapath),
             Wakeup::End => break,
         }
     }
@@ -191,6 +193,11 @@ struct Follower<'a, R> {
 
 impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
     async fn follow(&mut self) {
+        self.look().await;
+        memory::give_back();
+    }
+
+    async fn look(&mut self) {
         let host = match Observed::of(&self.netlink).await {
             Ok(host) => host,
             Err(error) => {
@@ -200,6 +207,7 @@ impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
             }
         };
         let facts = Facts::of(&host, self.named);
+        drop(host);
         if self.known.as_ref().is_some_and(|known| !facts.call_for_resync(known)) {
             self.known = Some(facts);
             return;
@@ -236,24 +244,40 @@ fn sweep(datapath: &Datapath, recount: &mut Recount) {
     }
 }
 
-/// `told` is when it was last said that somebody is at a limit.
-fn drain(datapath: &Datapath, told: &mut Option<Instant>) {
-    let drained = datapath.drain_events(MAX_EVENTS, &mut |event| {
-        debug!(?event, "event");
-        let limit = Reason::from_number(event.reason).filter(|reason| reason.is_limit());
-        if let Some(reason) = limit
-            && told.is_none_or(|told| told.elapsed() > SILENCE)
-        {
-            *told = Some(Instant::now());
-            warn!(
-                interface = event.ifindex,
-                "new flows are refused: {} (netdp limits, netdp drops)",
-                reason.name()
-            );
+/// Hears what the programs have to tell.
+#[derive(Default)]
+struct Listener {
+    /// Opened at the first look.
+    events: Option<Events>,
+    /// When it was last said that somebody is at a limit.
+    told: Option<Instant>,
+}
+
+impl Listener {
+    fn drain(&mut self, datapath: &Datapath) {
+        if self.events.is_none() {
+            match datapath.events() {
+                Ok(events) => self.events = Some(events),
+                Err(error) => warn!("cannot read the events of the datapath: {error}"),
+            }
         }
-    });
-    if let Err(error) = drained {
-        warn!("cannot read the events of the datapath: {error}");
+        let (events, told) = (self.events.as_mut(), &mut self.told);
+        events.map(|events| events.drain(MAX_EVENTS, &mut |event| tell(event, told)));
+    }
+}
+
+fn tell(event: &Event, told: &mut Option<Instant>) {
+    debug!(?event, "event");
+    let limit = Reason::from_number(event.reason).filter(|reason| reason.is_limit());
+    if let Some(reason) = limit
+        && told.is_none_or(|told| told.elapsed() > SILENCE)
+    {
+        *told = Some(Instant::now());
+        warn!(
+            interface = event.ifindex,
+            "new flows are refused: {} (netdp limits, netdp drops)",
+            reason.name()
+        );
     }
 }
 

@@ -4,7 +4,7 @@ pub(crate) mod fragments;
 mod prefilter;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::FutureExt;
 use ipnet::IpNet;
-use netdp_common::{Addr, Limit};
+use netdp_common::{Addr, Backend, Limit, PortKey};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::Error;
@@ -27,6 +27,7 @@ use crate::model::{DEFAULT_MTU, Host, Mac, Netns, Prefilter, Uplink};
 use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
+use crate::progress::Progress;
 
 /// A row is deleted by its key; this is the value that the call asks for and nobody reads.
 const NO_LINK: netdp_common::Link = netdp_common::Link {
@@ -45,6 +46,10 @@ const NO_LINK: netdp_common::Link = netdp_common::Link {
 
 /// What stands for the alias of a link that was made by us and has none.
 const UNFINISHED: &str = "netdp:unfinished";
+
+/// So many interfaces are removed by one call. The kernel waits some milliseconds for each that has a program (the attachment
+/// of TCX ends with an RCU grace period), and some 20 ms for the whole call.
+const REMOVED_AT_ONCE: usize = 64;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -215,6 +220,7 @@ impl Kernel {
         for link in host.links.iter().filter(|link| !fragments::is_ours(link)) {
             observed.links.insert(link.name.clone(), self.facts(link));
         }
+        *self.numbers.borrow_mut() = host.links.iter().map(|link| (link.name.clone(), link.index)).collect();
         observed.addresses = addresses(&host.addresses);
         let bridges = host.links.iter().filter(|link| observed.links.contains_key(&link.name));
         let bridges = bridges.filter(|link| uplink::is_owned(link) && link.controller.is_none());
@@ -389,16 +395,24 @@ impl Kernel {
     }
 
     async fn delete_links(&self, links: &[String]) -> Result<(), Error> {
-        let mut numbers = Vec::new();
-        for link in links {
-            self.numbers.borrow_mut().remove(link);
-            numbers.extend(self.netlink.link(link).await?.map(|facts| facts.index));
+        let mut progress = Progress::new("removing interfaces", links.len());
+        for part in links.chunks(REMOVED_AT_ONCE) {
+            let mut numbers = Vec::new();
+            for link in part {
+                let known = self.numbers.borrow_mut().remove(link);
+                match known {
+                    Some(number) => numbers.push(number),
+                    None => numbers.extend(self.netlink.link(link).await?.map(|facts| facts.index)),
+                }
+            }
+            match numbers.as_slice() {
+                [] => {}
+                [one] => self.netlink.delete_link(*one).await?,
+                several => self.netlink.delete_links(several, random_group()?).await?,
+            }
+            progress.add(part.len());
         }
-        match numbers.as_slice() {
-            [] => Ok(()),
-            [one] => Ok(self.netlink.delete_link(*one).await?),
-            several => Ok(self.netlink.delete_links(several, random_group()?).await?),
-        }
+        Ok(())
     }
 
     async fn attach_hook(&self, hook: Hook, link: &str) -> Result<(), Error> {
@@ -437,6 +451,16 @@ impl Kernel {
             numbers.insert(link, self.number(link).await?);
         }
         row.entry(|link| numbers.get(link).copied()).ok_or_else(|| Error::LinkGone(row.links().join(" or ")))
+    }
+
+    async fn ports(&self, rows: &[Row]) -> Result<Vec<(PortKey, Backend)>, Error> {
+        let mut ports = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let Entry::Port(key, backend) = self.entry(row).await? {
+                ports.push((key, backend));
+            }
+        }
+        Ok(ports)
     }
 
     async fn put(&self, row: &Row) -> Result<(), Error> {
@@ -489,6 +513,8 @@ impl World for Kernel {
             Step::AttachPrefilter { link, choice } => self.attach_prefilter(link, *choice).await,
             Step::DetachPrefilter { link } => self.detach_prefilter(link).await,
             Step::Put(row) => self.put(row).await,
+            Step::PutPorts(rows) => Ok(self.datapath()?.put_ports(&self.ports(rows).await?)?),
+            Step::DeletePorts(rows) => Ok(self.datapath()?.delete_ports(&self.ports(rows).await?)?),
             Step::Delete(row) => self.delete(row).await,
             Step::ReserveBinds => Ok(self.datapath()?.reserve_binds()?),
             Step::ReleaseBinds => Ok(self.datapath()?.release_binds()?),
@@ -581,6 +607,7 @@ fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed)
             observed.hooks.insert((*hook, number));
         }
     }
+    let ports = many_ports(datapath, desired)?;
     for row in &desired.rows {
         // The key of a row that is about a link is that link's number; those of the others hold none.
         let number = |link: &str| match row {
@@ -588,9 +615,22 @@ fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed)
             Row::Link { .. } | Row::Endpoint { .. } | Row::Port { .. } | Row::Plain(_) => Some(0),
         };
         let Some(entry) = row.entry(number) else { continue };
-        if let Some(found) = datapath.lookup(&entry)? {
+        let found = match (&ports, &entry) {
+            (Some(ports), Entry::Port(key, _)) => ports.get(key).map(|there| Entry::Port(*key, *there)),
+            _ => datapath.lookup(&entry)?,
+        };
+        if let Some(found) = found {
             observed.entries.insert(RowKey::of(&found), found);
         }
     }
     Ok(())
+}
+
+/// All published ports, where so many are asked for that to read the whole table is cheaper than to look up each.
+fn many_ports(datapath: &Datapath, desired: &Desired) -> Result<Option<HashMap<PortKey, Backend>>, Error> {
+    const MANY: usize = 1024;
+    if desired.rows.len() < MANY {
+        return Ok(None);
+    }
+    Ok(Some(datapath.ports()?.into_iter().collect()))
 }

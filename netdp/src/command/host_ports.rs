@@ -1,13 +1,17 @@
 //! Which port of the host each `-p` gets.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::Error;
 use crate::host::ports::{self, RandomPorts, Transport};
+use crate::host::sockets;
 use crate::model::{Attachment, Protocol, PublishedPort};
 use crate::names::random_bytes;
 use crate::publish::{HostPort, PortRequest, PortSpec};
-use crate::store::Store;
+use crate::store::{Holder, Store};
 
 /// Ports for all specs, or an error and no port at all. `default` is where a spec without address listens.
 pub(super) fn allocate(
@@ -16,15 +20,84 @@ pub(super) fn allocate(
     default: IpAddr,
     endpoint: &Attachment,
 ) -> Result<Vec<PublishedPort>, Error> {
-    let mut given: Vec<PublishedPort> = Vec::new();
+    let mut given = Given::default();
     for spec in specs {
+        let known = Known::of(store, spec)?;
         for request in &spec.ports {
             let addresses = host_addresses(spec, request, default, endpoint)?;
-            let ports = Search { store, given: &given, spec, request, addresses }.run()?;
-            given.extend(ports);
+            let ports = Search { store, given: &given, known: &known, spec, request, addresses }.run()?;
+            for port in ports {
+                given.add(port);
+            }
         }
     }
-    Ok(given)
+    Ok(given.ports)
+}
+
+/// What this command has given so far, with its places by port.
+#[derive(Default)]
+struct Given {
+    ports: Vec<PublishedPort>,
+    places: HashMap<(Protocol, u16), Vec<usize>>,
+}
+
+impl Given {
+    fn add(&mut self, port: PublishedPort) {
+        self.places.entry((port.protocol, port.host_port)).or_default().push(self.ports.len());
+        self.ports.push(port);
+    }
+
+    fn clash(&self, wanted: &PublishedPort) -> Option<&PublishedPort> {
+        let places = self.places.get(&(wanted.protocol, wanted.host_port))?;
+        places.iter().filter_map(|place| self.ports.get(*place)).find(|held| clash(held, wanted))
+    }
+}
+
+/// From so many ports on it is cheaper to ask for all that are taken than to ask for each.
+const MANY: usize = 32;
+
+/// What is known of all ports of a spec that asks for many.
+#[derive(Default)]
+struct Known {
+    holders: Option<HashMap<u16, Vec<Holder>>>,
+    /// Ports with sockets; any other one is free.
+    sockets: Option<HashSet<u16>>,
+    /// Addresses that were tried with some port, and so are the host's.
+    tried: RefCell<BTreeSet<IpAddr>>,
+}
+
+impl Known {
+    fn of(store: &Store, spec: &PortSpec) -> Result<Self, Error> {
+        let bounds = |request: &PortRequest| match request.host_port {
+            HostPort::Any => None,
+            HostPort::FirstFree(first, last) => Some((first, last)),
+        };
+        let bounds: Option<Vec<(u16, u16)>> = spec.ports.iter().map(bounds).collect();
+        let Some((bounds, request)) = bounds.filter(|all| all.len() >= MANY).zip(spec.ports.first()) else {
+            return Ok(Self::default());
+        };
+        let first = bounds.iter().map(|(first, _)| *first).min().unwrap_or_default();
+        let last = bounds.iter().map(|(_, last)| *last).max().unwrap_or_default();
+        let holders = Some(store.holders_between(request.protocol, first, last)?);
+        // A kernel that cannot be asked is no obstacle: then each port is tried.
+        let ask = |transport| sockets::ports(transport).ok().flatten();
+        let sockets = transport(request.protocol).and_then(ask);
+        Ok(Self { holders, sockets, tried: RefCell::default() })
+    }
+
+    fn is_free(&self, address: IpAddr, host_port: u16) -> bool {
+        let no_socket = self.sockets.as_ref().is_some_and(|taken| !taken.contains(&host_port));
+        no_socket && self.tried.borrow().contains(&address)
+    }
+}
+
+/// None for SCTP: to try it would have the kernel load the module, and nobody else may want it.
+fn transport(protocol: Protocol) -> Option<Transport> {
+    match protocol {
+        Protocol::Tcp => Some(Transport::Tcp),
+        Protocol::Udp => Some(Transport::Udp),
+        Protocol::Sctp => None,
+    }
 }
 
 fn host_addresses(
@@ -40,16 +113,16 @@ fn host_addresses(
 /// Whether ports that were given before are what the specs ask for, so that a repeated attach changes
 /// nothing.
 pub(super) fn satisfied(specs: &[PortSpec], endpoint: &Attachment, default: IpAddr) -> Result<bool, Error> {
-    let mut left = endpoint.ports.clone();
+    let mut left: VecDeque<&PublishedPort> = endpoint.ports.iter().collect();
     for spec in specs {
         for request in &spec.ports {
             let addresses = host_addresses(spec, request, default, endpoint)?;
             let mut host_port = request.host_port;
             for address in addresses {
                 let answer = left.iter().position(|port| answers(port, request, host_port, address));
-                let Some(place) = answer else { return Ok(false) };
+                let Some(found) = answer.and_then(|place| left.remove(place)) else { return Ok(false) };
                 // One port of the host for all of them.
-                host_port = HostPort::exactly(left.remove(place).host_port);
+                host_port = HostPort::exactly(found.host_port);
             }
         }
     }
@@ -68,7 +141,8 @@ fn answers(port: &PublishedPort, request: &PortRequest, host_port: HostPort, add
 /// The search for one port, the same on all addresses.
 struct Search<'a> {
     store: &'a Store,
-    given: &'a [PublishedPort],
+    given: &'a Given,
+    known: &'a Known,
     spec: &'a PortSpec,
     request: &'a PortRequest,
     addresses: Vec<IpAddr>,
@@ -107,26 +181,32 @@ impl Search<'_> {
             sources: self.request.sources.clone(),
         };
         let asked = SocketAddr::new(host_address, host_port);
-        if let Some(held) = self.given.iter().find(|held| clash(held, &wanted)) {
+        if let Some(held) = self.given.clash(&wanted) {
             return Err(Error::port_taken(asked, "this same command".to_owned(), held));
         }
-        let holders = self.store.holders(wanted.protocol, host_port)?;
+        let holders = self.holders(&wanted)?;
         if let Some((held, by)) = holders.iter().find(|(held, _)| clash(held, &wanted)) {
             return Err(Error::port_taken(asked, format!("endpoint {by}"), held));
         }
-        let transport = match wanted.protocol {
-            Protocol::Tcp => Transport::Tcp,
-            Protocol::Udp => Transport::Udp,
-            // To try it would have the kernel load the module, and nobody else may want it.
-            Protocol::Sctp => return Ok(wanted),
-        };
+        let Some(transport) = transport(wanted.protocol) else { return Ok(wanted) };
+        if self.known.is_free(host_address, host_port) {
+            return Ok(wanted);
+        }
         match host_address {
             IpAddr::V6(address) if holders.iter().any(|(held, _)| held.host_address.is_ipv4()) => {
                 ports::look_up(transport, address, host_port)?;
             }
             address => ports::try_bind(transport, address, host_port)?,
         }
+        self.known.tried.borrow_mut().insert(host_address);
         Ok(wanted)
+    }
+
+    fn holders(&self, wanted: &PublishedPort) -> Result<Cow<'_, [Holder]>, Error> {
+        match &self.known.holders {
+            Some(all) => Ok(all.get(&wanted.host_port).map_or(&[][..], Vec::as_slice).into()),
+            None => Ok(self.store.holders(wanted.protocol, wanted.host_port)?.into()),
+        }
     }
 }
 
@@ -236,6 +316,24 @@ mod tests {
         assert!(text.starts_with("Bind for 127.83.11.7:8001 failed: port is already allocated"), "{text}");
         let given = given(&specs(&["8001-8002:80", "8001-8002:81"]), LOCAL).unwrap();
         assert_eq!(given.ports[1].host_port, 8002);
+    }
+
+    #[test]
+    fn in_a_long_range_a_listener_of_another_program_is_found_and_every_port_is_given_else() {
+        let listener = std::net::TcpListener::bind((LOCAL, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (first, last) = if port > 2000 { (port - 99, port) } else { (port, port + 99) };
+        let asked = specs(&[&format!("{first}-{last}:1-100")]);
+        assert!(matches!(given(&asked, LOCAL), Err(Error::Bind(ports::Error::InUse(_)))));
+        drop(listener);
+        let given = given(&asked, LOCAL).unwrap();
+        assert_eq!(
+            given.ports.iter().map(|port| port.host_port).collect::<Vec<_>>(),
+            (first..=last).collect::<Vec<_>>()
+        );
+        assert!(satisfied(&asked, &given, LOCAL).unwrap());
+        let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        assert!(matches!(self::given(&asked, foreign), Err(Error::Bind(ports::Error::NotLocal(_)))));
     }
 
     #[test]

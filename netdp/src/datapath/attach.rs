@@ -143,7 +143,7 @@ impl Datapath {
     /// # Errors
     /// The marks cannot be read.
     pub fn take_off_foreign(bpffs: &Path) -> Result<Vec<u32>, Error> {
-        let folder = Self { bpffs: bpffs.to_owned() }.filter_dir();
+        let folder = Self::at(bpffs).filter_dir();
         let mut qdiscs = Vec::new();
         for (owner, ifindex) in marks(&folder)? {
             let Some(ifname) = interface_name(ifindex) else { continue };

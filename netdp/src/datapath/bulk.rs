@@ -51,3 +51,26 @@ pub(super) fn entries<K: Pod, V: Pod>(map: &OwnedFd) -> io::Result<Vec<(K, V)>> 
         next = Some(after);
     }
 }
+
+/// Writes entries to a hash table, whether they are there or not.
+///
+/// The caller has made sure that the sizes of the types are those of the map.
+pub(super) fn update<K: Pod, V: Pod>(map: &OwnedFd, keys: &[K], values: &[V]) -> io::Result<()> {
+    let mut done = 0;
+    while let (Some(keys @ [_, ..]), Some(values)) = (keys.get(done..), values.get(done..)) {
+        // SAFETY: all-zero is a valid `bpf_attr`, a union of structs of integers.
+        let mut attr: bpf_attr = unsafe { zeroed() };
+        attr.batch.map_fd = map.as_raw_fd().cast_unsigned();
+        attr.batch.keys = keys.as_ptr() as u64;
+        attr.batch.values = values.as_ptr() as u64;
+        attr.batch.count =
+            u32::try_from(keys.len().min(values.len()).min(BATCH)).map_err(io::Error::other)?;
+        bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attr)?;
+        // SAFETY: this is the member that was filled above, and the kernel has written the number of entries to it.
+        match unsafe { attr.batch.count } {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => done += count as usize,
+        }
+    }
+    Ok(())
+}

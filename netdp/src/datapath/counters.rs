@@ -1,6 +1,6 @@
 //! Counts by reason, and events.
 
-use aya::maps::{Map, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, PerCpuArray, RingBuf};
 use netdp_common::{Count, Event, Reason, names};
 
 use super::Datapath;
@@ -27,21 +27,30 @@ impl Datapath {
         Ok(counters)
     }
 
-    /// Hands at most `max` events to `f`, oldest first; says how many. One reader at a time.
+    /// The events, for one reader.
     ///
     /// # Errors
     /// The ring cannot be opened.
-    pub fn drain_events(&self, max: usize, f: &mut dyn FnMut(&Event)) -> Result<usize, Error> {
+    pub fn events(&self) -> Result<Events, Error> {
         let map = self.map(names::EVENTS, Map::RingBuf)?;
-        let mut ring: RingBuf<_> = map.try_into().map_err(|e| Error::map(names::EVENTS, e))?;
+        Ok(Events(map.try_into().map_err(|e| Error::map(names::EVENTS, e))?))
+    }
+}
+
+/// What the programs have to tell, as it comes. Open, to look for events costs no call.
+pub struct Events(RingBuf<MapData>);
+
+impl Events {
+    /// Hands at most `max` events to `f`, oldest first; says how many.
+    pub fn drain(&mut self, max: usize, f: &mut dyn FnMut(&Event)) -> usize {
         let mut drained = 0;
         while drained < max {
-            let Some(record) = ring.next() else { break };
+            let Some(record) = self.0.next() else { break };
             if let Some(event) = Event::decode(&record) {
                 f(&event);
             }
             drained += 1;
         }
-        Ok(drained)
+        drained
     }
 }

@@ -158,11 +158,6 @@ impl Datapath {
         Ok(None)
     }
 
-    fn insert<K: Pod, V: Pod>(&self, name: &'static str, key: &K, value: &V) -> Result<(), Error> {
-        let mut map = self.hash::<K, V>(name)?;
-        map.insert(key, value, 0).map_err(|error| self.insert_error(name, error))
-    }
-
     /// The error that a full map is told with; the kernel's own where its size is not to be had.
     pub(super) fn insert_error(&self, name: &'static str, error: MapError) -> Error {
         // A trie says ENOSPC where a hash table says E2BIG.
@@ -173,18 +168,6 @@ impl Datapath {
         match aya::maps::MapInfo::from_pin(self.map_path(name)) {
             Ok(info) if full => Error::Full { name, max: info.max_entries() },
             _ => Error::map(name, error),
-        }
-    }
-
-    fn remove<K: Pod, V: Pod>(&self, name: &'static str, key: &K) -> Result<(), Error> {
-        gone(name, self.hash::<K, V>(name)?.remove(key))
-    }
-
-    fn find<K: Pod, V: Pod>(&self, name: &'static str, key: &K) -> Result<Option<V>, Error> {
-        match self.hash::<K, V>(name)?.get(key, 0) {
-            Ok(value) => Ok(Some(value)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(Error::map(name, error)),
         }
     }
 

@@ -33,6 +33,7 @@ mod schema;
 mod sorter;
 mod source;
 mod stale;
+mod table;
 mod timers;
 
 use std::path::{Path, PathBuf};
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::{Map, MapData};
 
 pub use attach::{AttachMode, Attachment};
+pub use counters::Events;
 pub use entry::Entry;
 pub use error::Error;
 pub use hook::Hook;
@@ -57,6 +59,7 @@ pub const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "
 #[derive(Clone, Debug)]
 pub struct Datapath {
     bpffs: PathBuf,
+    tables: table::Tables,
 }
 
 impl Datapath {
@@ -79,7 +82,7 @@ impl Datapath {
     /// # Errors
     /// As for [`Datapath::load`].
     pub fn load_object(bpffs: &Path, flows: u32, without: u32, object: &[u8]) -> Result<Self, Error> {
-        let datapath = Self { bpffs: bpffs.to_owned() };
+        let datapath = Self::at(bpffs);
         load::load(&datapath, flows, without, object)?;
         Ok(datapath)
     }
@@ -89,8 +92,12 @@ impl Datapath {
     /// # Errors
     /// Something is pinned that this version does not know.
     pub fn open(bpffs: &Path) -> Result<Option<Self>, Error> {
-        let datapath = Self { bpffs: bpffs.to_owned() };
+        let datapath = Self::at(bpffs);
         Ok(schema::is_pinned(&datapath)?.then_some(datapath))
+    }
+
+    fn at(bpffs: &Path) -> Self {
+        Self { bpffs: bpffs.to_owned(), tables: table::Tables::default() }
     }
 
     fn map_path(&self, name: &str) -> PathBuf {

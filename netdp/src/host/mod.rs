@@ -4,8 +4,10 @@
 pub mod bpffs;
 pub mod check;
 pub mod lock;
+pub mod memory;
 pub mod netns;
 pub mod pools;
 pub mod ports;
+pub mod sockets;
 pub mod sysctl;
 pub mod uplink;

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use futures_util::TryFutureExt;
+use futures_util::{TryFutureExt, future::try_join_all};
 use rtnetlink::{
     LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth,
     packet_route::{
@@ -249,19 +249,23 @@ impl Netlink {
     ///
     /// `group` is a number that no other interface has; not 0, which is every interface's from the beginning.
     pub async fn delete_links(&self, indexes: &[u32], group: NonZeroU32) -> Result<(), Error> {
-        for index in indexes {
-            let grouped = self.change("group for removal interface", *index, |link| {
-                link.append_extra_attribute(LinkAttribute::Group(group.get()))
-            });
-            match grouped.await {
-                Err(error) if error.is_missing() => {}
-                result => result?,
-            }
-        }
+        try_join_all(indexes.iter().map(|index| self.group(*index, group))).await?;
         let what = Request { operation: "remove interfaces of", object: &format!("group {group}") };
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(group.get()));
         match self.execute(what, RouteNetlinkMessage::DelLink(message), CHANGE).await {
+            Err(error) if error.is_missing() => Ok(()),
+            result => result,
+        }
+    }
+}
+
+impl Netlink {
+    async fn group(&self, index: u32, group: NonZeroU32) -> Result<(), Error> {
+        let grouped = self.change("group for removal interface", index, |link| {
+            link.append_extra_attribute(LinkAttribute::Group(group.get()))
+        });
+        match grouped.await {
             Err(error) if error.is_missing() => Ok(()),
             result => result,
         }

@@ -13,7 +13,7 @@ mod route;
 mod watch;
 mod xdp;
 
-use std::{io, os::fd::AsFd};
+use std::{io, os::fd::AsFd, time::Duration};
 
 use futures_util::StreamExt;
 use rtnetlink::{
@@ -41,7 +41,9 @@ const CHANGE: u16 = NLM_F_REQUEST | NLM_F_ACK;
 /// A creation of an object that must not be there.
 const CREATE: u16 = CHANGE | NLM_F_CREATE | NLM_F_EXCL;
 /// A dump that other changes keep interrupting is given up after so many tries.
-const DUMP_TRIES: usize = 8;
+const DUMP_TRIES: u32 = 8;
+/// How long what interrupts a dump is given to come to an end, after the first try; then longer.
+const DUMP_PAUSE: Duration = Duration::from_millis(10);
 
 /// The rtnetlink of one network namespace. Clones share one socket, which closes with the last of them.
 #[derive(Debug, Clone)]
@@ -100,10 +102,11 @@ impl Netlink {
         what: Request<'_>,
         message: RouteNetlinkMessage,
     ) -> Result<Vec<RouteNetlinkMessage>, Error> {
-        for _ in 0..DUMP_TRIES {
+        for attempt in 1..=DUMP_TRIES {
             if let Some(objects) = self.dump_once(what, message.clone()).await? {
                 return Ok(objects);
             }
+            tokio::time::sleep(DUMP_PAUSE * attempt).await;
         }
         Err(what.no_answer())
     }
