@@ -114,7 +114,7 @@ fn stand(name: ArmName, plan: &Plan) -> Result<Standing, String> {
         let way = |traffic: Traffic| arm.way(traffic.scenario, traffic.family);
         let ways: Vec<Way> = plan.traffic().filter_map(way).collect();
         let places: BTreeSet<_> = ways.iter().map(|way| way.served_by).collect();
-        let servers = places.into_iter().map(|place| Servers::start(arm.place(place))).collect();
+        let servers = places.into_iter().map(|place| Servers::start(arm.place(place), &plan.kinds)).collect();
         Standing { name, _servers: servers, arm }
     })
 }

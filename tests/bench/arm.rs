@@ -94,17 +94,6 @@ pub(crate) trait Arm {
     fn before(&self, _kind: Kind) {}
 }
 
-impl ArmName {
-    /// The mechanism that this netdp does not have, in the words of `netdp up --without`.
-    pub(crate) fn without(self) -> Option<&'static str> {
-        match self {
-            Self::NetdpWithoutRedirectPeer => Some("redirect-peer"),
-            Self::NetdpWithoutKeptRoutes => Some("kept-routes"),
-            _ => None,
-        }
-    }
-}
-
 /// Builds it; fails by a panic that says what this machine lacks. What has no IPv6 by default gets it only when that is among the
 /// families.
 pub(crate) fn build(name: ArmName, families: &[Family]) -> Box<dyn Arm> {
@@ -117,8 +106,9 @@ pub(crate) fn build(name: ArmName, families: &[Family]) -> Box<dyn Arm> {
         ArmName::NftFlowtable => Box::new(nft::Nft::build(nft::Established::Flowtable)),
         ArmName::Docker => Box::new(docker::Docker::build(docker::Loopback::Proxy, families)),
         ArmName::DockerNoproxy => Box::new(docker::Docker::build(docker::Loopback::Rules, families)),
-        ArmName::Netdp | ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes => {
-            Box::new(netdp::Netdp::build(families, name.without()))
-        }
+        ArmName::Netdp
+        | ArmName::NetdpWithoutRedirectPeer
+        | ArmName::NetdpWithoutKeptRoutes
+        | ArmName::NetdpLargeMtu => Box::new(netdp::Netdp::build(families, name.variant())),
     }
 }

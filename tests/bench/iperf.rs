@@ -29,9 +29,7 @@ pub(crate) fn stream(
     let report: Value = serde_json::from_str(&ran.stdout).map_err(|error| format!("{error}\n{ran}"))?;
     let end = &report["end"]["sum_received"];
     match (report["error"].as_str(), end["bits_per_second"].as_f64(), end["bytes"].as_f64()) {
-        (None, Some(bits), Some(bytes)) if bytes > 0.0 => {
-            Ok(Measured { value: bits / 1e9, packets: packets(bytes) })
-        }
+        (None, Some(bits), Some(bytes)) if bytes > 0.0 => Ok(Measured::of(bits / 1e9, packets(bytes))),
         (error, ..) => Err(format!("iperf3: {}", error.unwrap_or("nothing was received"))),
     }
 }

@@ -1,10 +1,11 @@
 //! Clients that ask as fast as they are answered.
 //!
-//! Both ends are on one processor, so that nothing runs beside them: the time of one transaction is what it costs the processor in
-//! both ends and all that is between.
+//! Where both ends are on one processor, nothing runs beside them: the time of one transaction is what it costs the processor in
+//! both ends and all that is between. Where they are free, it is what somebody sees who thinks of no processor.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use tests::namespace::Namespace;
@@ -14,7 +15,7 @@ use crate::measure::{Length, Measured};
 use crate::port;
 
 /// Who waits longer for an answer has lost it.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 /// A way that loses more datagrams than this is not measured but broken.
 const LOST: u32 = 5;
 /// Packets of one transaction that there must be at least: question and answer, the acknowledgements ride with them.
@@ -22,33 +23,66 @@ const OF_QUESTION: u64 = 2;
 /// Three to connect, question and answer, and one that closes.
 const OF_CONNECTION: u64 = 6;
 
-/// One byte there and one back over one connection.
-pub(crate) fn tcp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
-    tcp_rr_at(ns, (to, *port::ECHO.start()).into(), length)
+/// Which processors both ends are on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Processors {
+    /// The first.
+    One,
+    /// Whichever is free.
+    All,
 }
 
-/// The same at one port.
+impl Processors {
+    /// The servers that are there too.
+    fn ports(self) -> RangeInclusive<u16> {
+        match self {
+            Self::One => port::ECHO,
+            Self::All => port::FREE,
+        }
+    }
+}
+
+/// One byte there and one back over one connection.
+pub(crate) fn tcp_rr(
+    ns: &Namespace,
+    to: IpAddr,
+    length: Length,
+    processors: Processors,
+) -> io::Result<Measured> {
+    tcp_rr_by(ns, (to, *processors.ports().start()).into(), length, processors)
+}
+
+/// The same at one port, both ends on one processor.
 pub(crate) fn tcp_rr_at(ns: &Namespace, to: SocketAddr, length: Length) -> io::Result<Measured> {
-    inside(ns, || {
+    tcp_rr_by(ns, to, length, Processors::One)
+}
+
+fn tcp_rr_by(ns: &Namespace, to: SocketAddr, length: Length, processors: Processors) -> io::Result<Measured> {
+    inside(ns, processors, || {
         let mut stream = connect(to)?;
         repeat(length, OF_QUESTION, || ask(&mut stream))
     })
 }
 
 /// Connect, ask, close; over all ports in turn.
-pub(crate) fn tcp_crr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
-    let mut ports = port::ECHO.cycle();
-    inside(ns, || repeat(length, OF_CONNECTION, || open_and_ask(to, ports.next())))
+pub(crate) fn tcp_crr(
+    ns: &Namespace,
+    to: IpAddr,
+    length: Length,
+    processors: Processors,
+) -> io::Result<Measured> {
+    let mut ports = processors.ports().cycle();
+    inside(ns, processors, || repeat(length, OF_CONNECTION, || open_and_ask(to, ports.next())))
 }
 
 /// The same over one port.
 pub(crate) fn tcp_crr_at(ns: &Namespace, to: SocketAddr, length: Length) -> io::Result<Measured> {
-    inside(ns, || repeat(length, OF_CONNECTION, || ask(&mut connect(to)?)))
+    inside(ns, Processors::One, || repeat(length, OF_CONNECTION, || ask(&mut connect(to)?)))
 }
 
 /// One datagram there and one back.
 pub(crate) fn udp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<Measured> {
-    inside(ns, || {
+    inside(ns, Processors::One, || {
         let socket = UdpSocket::bind((any(to), 0))?;
         socket.connect((to, *port::ECHO.start()))?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -58,18 +92,21 @@ pub(crate) fn udp_rr(ns: &Namespace, to: IpAddr, length: Length) -> io::Result<M
 }
 
 /// The address that stands for all of a host's own, of the same family.
-fn any(to: IpAddr) -> IpAddr {
+pub(crate) fn any(to: IpAddr) -> IpAddr {
     match to {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
 }
 
-fn inside<R: Send>(ns: &Namespace, job: impl FnOnce() -> R + Send) -> R {
-    ns.enter(|| on_processor(0, job))
+fn inside<R: Send>(ns: &Namespace, processors: Processors, job: impl FnOnce() -> R + Send) -> R {
+    match processors {
+        Processors::One => ns.enter(|| on_processor(0, job)),
+        Processors::All => ns.enter(job),
+    }
 }
 
-fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -107,7 +144,7 @@ fn repeat(
     let (warm, _) = count(length.warm_up, &mut transaction)?;
     let (done, time) = count(length.time, &mut transaction)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-    Ok(Measured { value: done as f64 / time.as_secs_f64(), packets: (warm + done) * packets })
+    Ok(Measured::of(done as f64 / time.as_secs_f64(), (warm + done) * packets))
 }
 
 fn count(time: Duration, transaction: &mut impl FnMut() -> io::Result<()>) -> io::Result<(u64, Duration)> {

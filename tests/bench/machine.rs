@@ -23,6 +23,8 @@ pub(crate) struct Machine {
 const IDLE: f64 = 0.05;
 /// How long it is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// And again before a measurement of all processors: the kernel counts in hundredths of a second.
+pub(crate) const GLANCE: Duration = Duration::from_millis(300);
 
 impl Machine {
     pub(crate) fn this() -> Self {
@@ -30,7 +32,7 @@ impl Machine {
         let model = table.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let date = run(std::process::Command::new("date").args(["--utc", "--iso-8601=minutes"])).ok().stdout;
         Self {
-            busy: busy(),
+            busy: busy(LOOK),
             processor: model.map_or("unknown", |(_, name)| name).to_owned(),
             processors: processor::allowed().len(),
             kernel: uname().unwrap().release().to_string_lossy().into_owned(),
@@ -51,16 +53,23 @@ impl Machine {
 
     /// That something else was running when it began.
     pub(crate) fn warning(&self) -> Option<String> {
-        let percent = self.busy * 100.0;
-        let text = || format!("{percent:.0} % busy with something else: do not trust these numbers");
-        (self.busy > IDLE).then(text)
+        told(self.busy).map(|busy| format!("{busy}: do not trust these numbers"))
     }
 }
 
+/// That something else runs now, while we do nothing.
+pub(crate) fn others() -> Option<String> {
+    told(busy(GLANCE))
+}
+
+fn told(busy: f64) -> Option<String> {
+    (busy > IDLE).then(|| format!("{:.0} % busy with something else", busy * 100.0))
+}
+
 /// What the processors do while we do nothing. Not the load average, which remembers that the bench itself was just compiled.
-fn busy() -> f64 {
+fn busy(look: Duration) -> f64 {
     let (idle, all) = times();
-    thread::sleep(LOOK);
+    thread::sleep(look);
     let (idle_then, all_then) = times();
     1.0 - (idle_then - idle) / (all_then - all).max(1.0)
 }

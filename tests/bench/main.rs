@@ -12,11 +12,14 @@
 
 mod arena;
 mod arm;
+mod busy;
 mod counter;
 mod document;
 mod ending;
+mod http;
 mod interrupt;
 mod iperf;
+mod latency;
 mod load;
 mod machine;
 mod measure;
@@ -25,6 +28,8 @@ mod options;
 mod picture;
 mod plan;
 mod port;
+mod rate;
+mod readme;
 mod report;
 mod rounds;
 mod scale;
@@ -32,6 +37,8 @@ mod server;
 mod summary;
 mod table;
 mod tool;
+mod unit;
+mod variant;
 mod wire;
 mod word;
 
@@ -46,9 +53,10 @@ use arena::Arena;
 use ending::Ending;
 use machine::Machine;
 use measure::attempt;
-use options::Options;
+use options::{Kind, Options};
 use plan::Plan;
 use report::Report;
+use word::word;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench", about)]
@@ -74,6 +82,9 @@ fn main() -> ExitCode {
 
 /// Builds the arms, measures, takes them away, and only then reports.
 fn run(options: &Options) -> Result<ExitCode, Ending> {
+    if let Some(from) = &options.from {
+        return update_readme(from).map(|()| ExitCode::SUCCESS);
+    }
     check()?;
     let output = options.output.clone().unwrap_or_else(default_output);
     fs::create_dir_all(&output).map_err(|error| failed(&output, &error))?;
@@ -84,9 +95,13 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
         return scale::run(options, &output);
     }
     Report::clear(&output);
-    let (machine, plan) = (Machine::this(), Plan::of(options));
+    let (machine, mut plan) = (Machine::this(), Plan::of(options));
     eprintln!("{}", machine.line());
+    let left_out = leave_out_kinds(&mut plan, &options.kinds)?;
     let mut arena = Arena::build(&plan, &options.arms)?;
+    for (kind, why) in left_out {
+        arena.leave_out(kind, &why);
+    }
     if let Some(warning) = machine.warning() {
         eprintln!("{warning}");
         arena.note("machine", warning);
@@ -101,12 +116,41 @@ fn run(options: &Options) -> Result<ExitCode, Ending> {
     report.print();
     report.write(&output)?;
     // What was lost in the middle is a failure, although the rest of the table stands.
-    Ok(if report.samples.lost_any() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    if report.samples.lost_any() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if options.update_readme {
+        update_readme(&output.join(report::RESULTS))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Takes kinds away that this machine lacks the tools for; those in `named` were asked for by name.
+fn leave_out_kinds(plan: &mut Plan, named: &[Kind]) -> Result<Vec<(String, String)>, Ending> {
+    let why = |kind: &Kind| Some(format!("not installed: {}", kind.lacks()?.join(", ")));
+    let lacking: Vec<(Kind, String)> =
+        plan.kinds.iter().filter_map(|kind| Some((*kind, why(kind)?))).collect();
+    if let Some((kind, why)) = lacking.iter().find(|(kind, _)| named.contains(kind)) {
+        return Err(Ending::Lacking(format!("{} cannot be measured here: {why}", word(kind))));
+    }
+    plan.kinds.retain(|kind| lacking.iter().all(|(lacking, _)| lacking != kind));
+    Ok(lacking.into_iter().map(|(kind, why)| (word(&kind), why)).collect())
+}
+
+fn update_readme(from: &Path) -> Result<(), Ending> {
+    let path = workspace().join("README.md");
+    readme::update(&path, from).map_err(Ending::Failed)?;
+    println!("{}", path.display());
+    Ok(())
 }
 
 fn default_output() -> PathBuf {
+    workspace().join("target/bench")
+}
+
+fn workspace() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().unwrap_or(tests).join("target/bench")
+    tests.parent().unwrap_or(tests)
 }
 
 fn check() -> Result<(), Ending> {

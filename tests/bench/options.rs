@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// What to measure, and where the results go.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Options {
-    /// Who moves the packets; all that this machine can have when none is named, those of netdp without a mechanism only with --full. The wires are always among them
+    /// Who moves the packets; all that this machine can have when none is named, those of netdp with or without something only with --full. The wires are always among them
     #[arg(long, value_enum, value_name = "ARM", num_args = 1.., value_delimiter = ',')]
     pub(crate) arms: Vec<ArmName>,
     /// Who talks to whom; all when none is named
@@ -25,8 +25,8 @@ pub(crate) struct Options {
     /// The wires, nft, docker and netdp, three kinds and IPv4, briefly: an impression within about two minutes
     #[arg(long, conflicts_with = "full")]
     pub(crate) quick: bool,
-    /// All arms, often enough for numbers that can be shown to others, within about 45 minutes. Some arms and kinds are measured in
-    /// IPv4 only, as the table then says; what is named by --arms, --family or --kinds is measured in full
+    /// All arms, often enough for numbers that can be shown to others, within about 40 minutes. Some arms and kinds are not measured
+    /// everywhere, as the table then says; what is named by --arms, --family or --kinds is measured in full
     #[arg(long)]
     pub(crate) full: bool,
     /// Instead of the arms, each program alone: what a packet of every class costs in it
@@ -38,6 +38,13 @@ pub(crate) struct Options {
     /// Where results.json and the pictures go [default: target/bench of the workspace]
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// When all of it was measured, write the numbers into README.md
+    #[arg(long)]
+    pub(crate) update_readme: bool,
+    /// Measure nothing: README.md gets the numbers of an earlier results.json, or of all results in a folder
+    #[arg(long, value_name = "PATH", requires = "update_readme")]
+    #[arg(conflicts_with_all = ["arms", "scenarios", "families", "kinds", "rounds", "quick", "full", "micro", "output"])]
+    pub(crate) from: Option<PathBuf>,
 }
 
 /// Who moves the packets.
@@ -65,6 +72,8 @@ pub(crate) enum ArmName {
     NetdpWithoutRedirectPeer,
     /// netdp without the routes that it keeps for a flow: the kernel is asked for every packet
     NetdpWithoutKeptRoutes,
+    /// netdp with a network for packets of 65 535 bytes; container to container only
+    NetdpLargeMtu,
 }
 
 /// Who talks to whom.
@@ -104,10 +113,24 @@ pub(crate) enum Kind {
     UdpRr,
     /// Connect, one byte there and one back, close; both ends on one processor
     TcpCrr,
+    /// As tcp-rr, both ends on whatever processor is free
+    TcpRrFree,
+    /// As tcp-crr, both ends on whatever processor is free
+    TcpCrrFree,
     /// One stream of iperf3, the ends on two processors
     TcpStream,
     /// The same from the server to the client
     TcpStreamReverse,
     /// Four streams at once
     TcpStreamParallel,
+    /// Small datagrams at a fixed rate: processor time for each; lower is better
+    UdpRate,
+    /// Requests of wrk to nginx over 16 connections that stay, 1 KiB each
+    Http,
+    /// Questions over TCP at a fixed rate: how long half of them wait at most; lower is better
+    LatencyP50,
+    /// The same measurement: 99 % of them
+    LatencyP99,
+    /// The same measurement: 99.9 % of them
+    LatencyP999,
 }

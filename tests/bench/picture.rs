@@ -37,10 +37,10 @@ const VALUES: i32 = 170;
 const INK: RGBColor = RGBColor(38, 42, 48);
 const FAINT: RGBColor = RGBColor(110, 117, 126);
 const GRID: RGBColor = RGBColor(226, 229, 233);
-/// One colour for who it is about, a lighter one for that without something, one for whom it is compared with, and one for the
+/// One colour for who it is about, a lighter one for that with or without something, one for whom it is compared with, and one for the
 /// kernel's own ways.
 const NETDP: RGBColor = RGBColor(0, 114, 178);
-const WITHOUT: RGBColor = RGBColor(86, 180, 233);
+const OTHERWISE: RGBColor = RGBColor(86, 180, 233);
 const DOCKER: RGBColor = RGBColor(213, 94, 0);
 const KERNEL: RGBColor = RGBColor(160, 168, 177);
 
@@ -87,7 +87,10 @@ where
     let name = format!("{}, IPv{}", heading(rows[0].scenario), word(&rows[0].family));
     title.draw(&Text::new(name, (MARGIN, 16), text(24, INK)))?;
     title.draw(&Text::new(
-        format!("share of {}; the line is the 95 % confidence interval", wire(&rows[0])),
+        format!(
+            "beside {}: a longer bar is better; the line is the 95 % confidence interval",
+            wire(&rows[0])
+        ),
         (MARGIN, 46),
         text(13, FAINT),
     ))?;
@@ -115,7 +118,9 @@ fn panel<DB: DrawingBackend>(area: &Area<DB>, row: &Row, most: f64) -> Drawn
 where
     DB::ErrorType: 'static,
 {
-    area.draw(&Text::new(kind(row.kind), (MARGIN, 6), text(15, INK)))?;
+    let lower =
+        if row.kind.unit().is_better_lower() { "; lower is better, so the bar is wire / arm" } else { "" };
+    area.draw(&Text::new(format!("{}{lower}", kind(row.kind)), (MARGIN, 6), text(15, INK)))?;
     let bottom = BARS + i32::try_from(row.cells.len())? * BAR;
     for percent in (0..).step_by(step(most)).take_while(|percent| f64::from(*percent) <= most * 100.0) {
         let x = across(f64::from(percent) / 100.0, most);
@@ -156,7 +161,8 @@ where
     let name = text(13, INK).pos(Pos::new(HPos::Right, VPos::Center));
     area.draw(&Text::new(word(&cell.arm), (zero - 8, middle), name))?;
     let label = text(12, INK).pos(Pos::new(HPos::Left, VPos::Center));
-    let share = format!("{:.0} %   {}", median * 100.0, value(row.kind, cell.median));
+    let unit = row.kind.unit();
+    let share = format!("{:.0} %   {} {}", median * 100.0, unit.shown(cell.median), unit.short());
     Ok(area.draw(&Text::new(share, (median_at.max(high_at) + 8, middle), label))?)
 }
 
@@ -175,7 +181,9 @@ fn text(size: u32, colour: RGBColor) -> TextStyle<'static> {
 fn colour(arm: ArmName) -> RGBColor {
     match arm {
         ArmName::Netdp => NETDP,
-        ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes => WITHOUT,
+        ArmName::NetdpWithoutRedirectPeer | ArmName::NetdpWithoutKeptRoutes | ArmName::NetdpLargeMtu => {
+            OTHERWISE
+        }
         ArmName::Docker | ArmName::DockerNoproxy => DOCKER,
         ArmName::Veth
         | ArmName::Uplink
@@ -183,14 +191,6 @@ fn colour(arm: ArmName) -> RGBColor {
         | ArmName::Bridge
         | ArmName::Nft
         | ArmName::NftFlowtable => KERNEL,
-    }
-}
-
-fn value(kind: Kind, value: f64) -> String {
-    if kind.is_on_one_processor() {
-        format!("{:.1} k/s", value / 1000.0)
-    } else {
-        format!("{value:.1} Gbit/s")
     }
 }
 
@@ -210,8 +210,15 @@ fn kind(kind: Kind) -> &'static str {
         Kind::TcpRr => "TCP, one byte there and back (all on one processor)",
         Kind::UdpRr => "UDP, one byte there and back (all on one processor)",
         Kind::TcpCrr => "TCP, connect, one byte there and back, close (all on one processor)",
+        Kind::TcpRrFree => "TCP, one byte there and back (on any processor)",
+        Kind::TcpCrrFree => "TCP, connect, one byte there and back, close (on any processor)",
         Kind::TcpStream => "TCP, one stream (iperf3)",
         Kind::TcpStreamReverse => "TCP, one stream from server to client (iperf3)",
         Kind::TcpStreamParallel => "TCP, four streams (iperf3)",
+        Kind::UdpRate => "UDP, 25 000 small datagrams per second: processor time for each",
+        Kind::Http => "HTTP, 1 KiB, 16 connections that stay (wrk, nginx)",
+        Kind::LatencyP50 => "TCP, 10 000 questions per second: how long half of them wait at most",
+        Kind::LatencyP99 => "TCP, 10 000 questions per second: how long 99 % of them wait at most",
+        Kind::LatencyP999 => "TCP, 10 000 questions per second: how long 99.9 % of them wait at most",
     }
 }

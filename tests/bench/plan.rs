@@ -21,9 +21,6 @@ pub(crate) struct Plan {
     pub(crate) length: Length,
 }
 
-/// What one measurement takes beside the traffic: to read the counters before and after it, and to start a client.
-const BESIDE: Duration = Duration::from_millis(80);
-
 /// What one line of the table is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Traffic {
@@ -36,7 +33,18 @@ pub(crate) struct Traffic {
 const MAIN_ARMS: [ArmName; 5] =
     [ArmName::Veth, ArmName::Uplink, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
 /// The kinds that the others refine.
-const MAIN_KINDS: [Kind; 4] = [Kind::TcpRr, Kind::UdpRr, Kind::TcpCrr, Kind::TcpStream];
+pub(crate) const MAIN_KINDS: [Kind; 4] = [Kind::TcpRr, Kind::UdpRr, Kind::TcpCrr, Kind::TcpStream];
+/// What the arms beside the main ones are measured by: those, and other streams.
+const BASIC_KINDS: [Kind; 6] = [
+    Kind::TcpRr,
+    Kind::UdpRr,
+    Kind::TcpCrr,
+    Kind::TcpStream,
+    Kind::TcpStreamReverse,
+    Kind::TcpStreamParallel,
+];
+/// The arms that are measured in IPv6 too.
+const ARMS_OF_SIX: [ArmName; 4] = [ArmName::Veth, ArmName::Uplink, ArmName::Docker, ArmName::Netdp];
 const QUICK_KINDS: [Kind; 3] = [Kind::TcpRr, Kind::TcpCrr, Kind::TcpStream];
 const QUICK_ROUNDS: u16 = 3;
 const ROUNDS: u16 = 5;
@@ -66,29 +74,43 @@ impl Plan {
 
     /// Whether this is measured in an arm that carries it: a run of which nothing was named would otherwise take hours.
     pub(crate) fn measures(&self, traffic: Traffic, arm: ArmName) -> bool {
-        let (main_arm, main_kind) = (MAIN_ARMS.contains(&arm), MAIN_KINDS.contains(&traffic.kind));
-        match traffic.family {
-            _ if !self.is_thinned => true,
-            Family::Four => main_arm || main_kind,
-            Family::Six => main_arm && main_kind,
+        let Traffic { scenario, family, kind } = traffic;
+        if !self.is_thinned {
+            return true;
+        }
+        match (family, arm.variant()) {
+            (Family::Four, Some(variant)) => {
+                variant.scenarios().contains(&scenario) && variant.kinds().contains(&kind)
+            }
+            (Family::Four, None) => MAIN_ARMS.contains(&arm) || BASIC_KINDS.contains(&kind),
+            (Family::Six, _) => ARMS_OF_SIX.contains(&arm) && MAIN_KINDS.contains(&kind),
         }
     }
 
     /// What a reader must know of that.
     pub(crate) fn note(&self) -> Option<String> {
-        let [arms, kinds] = [words(&MAIN_ARMS), words(&MAIN_KINDS)];
-        self.is_thinned.then(|| {
-            format!(
-                "{kinds} are measured in every arm, other kinds in {arms}; IPv6 only the former in the \
-                 latter; whatever is named by --arms, --family or --kinds is measured in full"
-            )
-        })
+        if !self.is_thinned {
+            return None;
+        }
+        let of_variant = |arm: &ArmName| {
+            let variant = arm.variant()?;
+            let (kinds, scenarios) = (words(variant.kinds()), words(variant.scenarios()));
+            Some(format!(" {}: IPv4, {kinds} in {scenarios}, where it can differ.", word(arm)))
+        };
+        Some(format!(
+            "IPv4: all kinds in {}; in the other arms {}. IPv6: {} in {}.{} Whatever is named by --arms, \
+             --family or --kinds is measured in full",
+            words(&MAIN_ARMS),
+            words(&BASIC_KINDS),
+            words(&MAIN_KINDS),
+            words(&ARMS_OF_SIX),
+            self.arms.iter().filter_map(of_variant).collect::<String>(),
+        ))
     }
 
-    /// How long so many measurements take, about.
-    pub(crate) fn estimate(&self, measurements: usize) -> Duration {
-        let each = self.length.warm_up + self.length.time + BESIDE;
-        each * u32::try_from(measurements).unwrap_or(u32::MAX)
+    /// How long all rounds of measurements of these kinds take, about.
+    pub(crate) fn estimate(&self, kinds: impl Iterator<Item = Kind>) -> Duration {
+        kinds.map(|kind| kind.takes(self.length)).sum::<Duration>() * u32::from(self.rounds)
     }
 
     /// The lines of the table, in its order.
@@ -119,7 +141,7 @@ fn arms(options: &Options) -> Vec<ArmName> {
         return MAIN_ARMS.to_vec();
     }
     let all = ArmName::value_variants().iter().copied();
-    all.filter(|arm| options.full || arm.without().is_none()).collect()
+    all.filter(|arm| options.full || arm.variant().is_none()).collect()
 }
 
 /// The wires that the scenarios are compared with, whether they were named or not.

@@ -13,10 +13,12 @@ use crate::options::{Family, Scenario};
 use crate::plan::Plan;
 use crate::rounds::Samples;
 use crate::summary::Row;
-use crate::table::table;
+use crate::table::{table, variants};
+use crate::unit::RATIOS;
 use crate::{failed, picture};
 
-const RESULTS: &str = "results.json";
+/// The file of every number.
+pub(crate) const RESULTS: &str = "results.json";
 
 /// A run that came to its end.
 pub(crate) struct Report {
@@ -31,7 +33,11 @@ impl Report {
     /// The table, and what must be known beside it.
     pub(crate) fn print(&self) {
         println!("{}", table(&self.plan, &self.rows));
+        if let Some(table) = variants(&self.rows) {
+            println!("netdp otherwise than usual\n{table}");
+        }
         println!("{}; median of {} rounds [95 % confidence interval]", self.machine.line(), self.plan.rounds);
+        println!("{RATIOS}");
         self.remarks.notes.iter().for_each(|(arm, note)| println!("{arm}: {note}"));
         self.remarks.left_out.iter().for_each(|(what, why)| println!("left out: {what}: {why}"));
     }

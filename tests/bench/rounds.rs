@@ -11,7 +11,7 @@ use crate::arm::Arm;
 use crate::counter::Growth;
 use crate::ending::Ending;
 use crate::interrupt;
-use crate::measure::{self, Failure};
+use crate::measure::{self, Failure, Measured};
 use crate::options::{ArmName, Family, Kind, Scenario};
 use crate::plan::{Plan, Traffic};
 use crate::word::word;
@@ -23,13 +23,18 @@ pub(crate) type Key = (Traffic, ArmName);
 pub(crate) struct Sample {
     pub(crate) value: f64,
     pub(crate) proof: Vec<Growth>,
+    /// What else is worth being kept, by name.
+    pub(crate) details: Vec<(&'static str, f64)>,
 }
 
 /// The samples of each key, one per round.
 #[derive(Default)]
 pub(crate) struct Samples {
     of: BTreeMap<Key, Vec<Sample>>,
-    broken: BTreeSet<Key>,
+    /// What is not measured any more.
+    lost: BTreeSet<Key>,
+    /// Whether any of that is the fault of what was measured.
+    is_broken: bool,
 }
 
 impl Samples {
@@ -38,15 +43,20 @@ impl Samples {
         self.of.get(&key).map(Vec::as_slice)
     }
 
-    /// Whether something did not work in the middle of the run.
+    /// Whether something did not work in the middle of the run; that the machine was too busy is no such thing.
     pub(crate) fn lost_any(&self) -> bool {
-        !self.broken.is_empty()
+        self.is_broken
     }
 
     fn lose(&mut self, key: Key) {
-        self.of.remove(&key);
-        self.broken.insert(key);
+        let measurement = |(traffic, arm): Key| (of_measurement(traffic), arm);
+        self.of.retain(|other, _| measurement(*other) != measurement(key));
+        self.lost.insert(key);
     }
+}
+
+fn of_measurement(traffic: Traffic) -> Traffic {
+    Traffic { kind: traffic.kind.measurement(), ..traffic }
 }
 
 /// Measures all of it.
@@ -55,7 +65,8 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
     tell_refused(arena, plan);
     let mut keys = keys(arena, plan);
     let steps = keys.len() * usize::from(plan.rounds);
-    eprintln!("{}", announcement(plan, keys.len(), plan.estimate(steps)));
+    let kinds = keys.iter().map(|(traffic, _)| traffic.kind);
+    eprintln!("{}", announcement(keys.len(), plan.rounds, plan.estimate(kinds)));
     let progress = progress(steps);
     for round in 0..plan.rounds {
         if progress.is_hidden() {
@@ -74,21 +85,23 @@ pub(crate) fn run(arena: &mut Arena, plan: &Plan) -> Result<Samples, Ending> {
 }
 
 /// How much there is to do.
-fn announcement(plan: &Plan, measurements: usize, time: Duration) -> String {
-    let (rounds, seconds) = (plan.rounds, time.as_secs());
+fn announcement(measurements: usize, rounds: u16, time: Duration) -> String {
+    let seconds = time.as_secs();
     let time =
         if seconds < 90 { format!("{seconds} seconds") } else { format!("{} minutes", seconds.div_ceil(60)) };
     format!("{measurements} measurements in each of {rounds} rounds: about {time}")
 }
 
-/// Line by line of the table, the arms that carry it.
+/// Line by line of the table, the arms that carry it; of kinds that are measured together, the first.
 fn keys(arena: &Arena, plan: &Plan) -> Vec<Key> {
     let of_line = |traffic: Traffic| {
         let planned = arena.arms.iter().filter(move |standing| plan.measures(traffic, standing.name));
         let arms = planned.filter(move |standing| carries(standing.arm.as_ref(), traffic));
         arms.map(move |standing| (traffic, standing.name))
     };
-    plan.traffic().flat_map(of_line).collect()
+    let mut lines: Vec<Traffic> = plan.traffic().collect();
+    lines.dedup_by_key(|traffic| of_measurement(*traffic));
+    lines.into_iter().flat_map(of_line).collect()
 }
 
 fn carries(arm: &dyn Arm, traffic: Traffic) -> bool {
@@ -150,27 +163,41 @@ fn step(
     let what = described(key);
     progress.set_message(what.clone());
     progress.inc(1);
-    if samples.broken.contains(&key) {
+    if samples.lost.contains(&key) {
         return Ok(());
     }
     match measure(arena, plan, key) {
-        Ok(sample) => samples.of.entry(key).or_default().push(sample),
+        Ok(measured) => {
+            for (key, sample) in measured {
+                samples.of.entry(key).or_default().push(sample);
+            }
+        }
         Err(_) if interrupt::came() => return Err(Ending::Interrupted),
         Err(Failure::Unproved(why)) => return Err(Ending::Failed(format!("{what}: {why}"))),
+        Err(Failure::Disturbed(why)) => {
+            samples.lose(key);
+            progress.suspend(|| arena.leave_out(what, &why));
+        }
         Err(Failure::Broken(why)) => {
             samples.lose(key);
+            samples.is_broken = true;
             progress.suspend(|| arena.leave_out(what, &why));
         }
     }
     Ok(())
 }
 
-fn measure(arena: &Arena, plan: &Plan, (traffic, name): Key) -> Result<Sample, Failure> {
+/// A sample of each kind that is asked for and was measured with this one.
+fn measure(arena: &Arena, plan: &Plan, (traffic, name): Key) -> Result<Vec<(Key, Sample)>, Failure> {
     let nothing = || Failure::Broken("the arm does not carry it".to_owned());
     let arm = arena.arm(name).ok_or_else(nothing)?;
     let way = arm.way(traffic.scenario, traffic.family).ok_or_else(nothing)?;
-    let (value, proof) = measure::once(arm, &way, traffic.kind, plan.length)?;
-    Ok(Sample { value, proof })
+    let (Measured { value, others, details, .. }, proof) =
+        measure::once(arm, &way, traffic.kind, plan.length)?;
+    let values = std::iter::once((traffic.kind.measurement(), value)).chain(others);
+    let wanted = values.filter(|(kind, _)| plan.kinds.contains(kind));
+    let sample = |value| Sample { value, proof: proof.clone(), details: details.clone() };
+    Ok(wanted.map(|(kind, value)| ((Traffic { kind, ..traffic }, name), sample(value))).collect())
 }
 
 fn progress(steps: usize) -> ProgressBar {

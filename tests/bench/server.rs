@@ -1,4 +1,4 @@
-//! What answers in the arms: echo servers of one byte, and iperf3.
+//! What answers in the arms: echo servers of one byte, one that only takes, iperf3 and nginx.
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
@@ -13,10 +13,14 @@ use tests::namespace::Namespace;
 use tests::process::{Service, eventually};
 use tests::processor::on_processor;
 
-use crate::port;
+use crate::http::Nginx;
+use crate::options::Kind;
+use crate::{port, rate};
 
-/// After this a connection that says nothing, or a wish to end, is noticed.
+/// After this a wish to end is noticed where there are no connections.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// After this a connection that says nothing is given up. A client may be kept from its processor for a while.
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// All servers of one end, each for both families and on a thread that sleeps while nobody asks it.
 pub(crate) struct Servers {
@@ -24,23 +28,44 @@ pub(crate) struct Servers {
     listeners: Vec<Arc<TcpListener>>,
     threads: Vec<JoinHandle<()>>,
     _iperf: Service,
+    _nginx: Option<Nginx>,
 }
 
 impl Servers {
-    pub(crate) fn start(ns: &Namespace) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let bind = |port| Arc::new(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap());
-        let listeners: Vec<Arc<TcpListener>> = ns.enter(|| port::ECHO.map(bind).collect());
-        let serve = |listener: &Arc<TcpListener>| {
-            let (listener, stop) = (Arc::clone(listener), Arc::clone(&stop));
-            ns.spawn(move || on_processor(0, || answer_connections(&listener, &stop)))
-        };
-        let mut threads: Vec<JoinHandle<()>> = listeners.iter().map(serve).collect();
-        let socket = ns.enter(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, *port::ECHO.start())).unwrap());
+    pub(crate) fn start(ns: &Namespace, kinds: &[Kind]) -> Self {
+        let nginx = kinds.contains(&Kind::Http).then(|| Nginx::start(ns));
+        let (stop, iperf) = (Arc::new(AtomicBool::new(false)), iperf3(ns));
+        let mut servers =
+            Self { stop, listeners: Vec::new(), threads: Vec::new(), _iperf: iperf, _nginx: nginx };
+        port::ECHO.for_each(|port| servers.answer_connections(ns, port, Some(0)));
+        port::FREE.for_each(|port| servers.answer_connections(ns, port, None));
+        servers.answer_connections(ns, port::APART, Some(1));
+        servers.take_datagrams(ns, *port::ECHO.start(), 0, answer_datagrams);
+        servers.take_datagrams(ns, port::SINK, 1, rate::swallow);
+        servers
+    }
+
+    fn answer_connections(&mut self, ns: &Namespace, port: u16, processor: Option<usize>) {
+        let listener = ns.enter(|| Arc::new(TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap()));
+        self.listeners.push(Arc::clone(&listener));
+        let stop = Arc::clone(&self.stop);
+        self.threads.push(ns.spawn(move || match processor {
+            Some(number) => on_processor(number, || answer_connections(&listener, &stop)),
+            None => answer_connections(&listener, &stop),
+        }));
+    }
+
+    fn take_datagrams(
+        &mut self,
+        ns: &Namespace,
+        port: u16,
+        processor: usize,
+        take: fn(&UdpSocket, &AtomicBool),
+    ) {
+        let socket = ns.enter(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).unwrap());
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let until = Arc::clone(&stop);
-        threads.push(ns.spawn(move || on_processor(0, || answer_datagrams(&socket, &until))));
-        Self { stop, listeners, threads, _iperf: iperf3(ns) }
+        let stop = Arc::clone(&self.stop);
+        self.threads.push(ns.spawn(move || on_processor(processor, || take(&socket, &stop))));
     }
 }
 
@@ -78,7 +103,7 @@ fn answer_connections(listener: &TcpListener, stop: &AtomicBool) {
 
 fn answer(mut stream: &TcpStream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(SILENCE))?;
     let mut byte = [0];
     while stream.read(&mut byte)? == 1 {
         stream.write_all(&byte)?;

@@ -17,7 +17,7 @@ pub(crate) struct Row {
     pub(crate) family: Family,
     pub(crate) kind: Kind,
     pub(crate) cells: Vec<Cell>,
-    /// netdp as a share of each other arm.
+    /// How many times as good netdp is as each other arm.
     pub(crate) netdp_to: BTreeMap<ArmName, Estimate>,
 }
 
@@ -26,10 +26,12 @@ pub(crate) struct Cell {
     pub(crate) arm: ArmName,
     pub(crate) values: Vec<f64>,
     pub(crate) median: f64,
-    /// Share of the bare pair.
+    /// How many times as good it is as the bare pair; where lower is better, the pair's share of this.
     pub(crate) of_veth: Option<Estimate>,
-    /// Share of the host's uplink, where the way takes it.
+    /// As the host's uplink, where the way takes it.
     pub(crate) of_uplink: Option<Estimate>,
+    /// As Docker.
+    pub(crate) of_docker: Option<Estimate>,
 }
 
 impl Row {
@@ -62,17 +64,17 @@ pub(crate) fn rows(plan: &Plan, samples: &Samples) -> Vec<Row> {
 
 fn row(plan: &Plan, samples: &Samples, traffic: Traffic) -> Row {
     let values = |arm| samples.get((traffic, arm)).map(values);
-    let (veth, uplink) = (values(ArmName::Veth), values(ArmName::Uplink));
+    let Traffic { scenario, family, kind } = traffic;
+    let [veth, uplink, docker] = [ArmName::Veth, ArmName::Uplink, ArmName::Docker].map(values);
     let cell = |arm: &ArmName| {
         let values = values(*arm)?;
-        let share = |wire: &Option<Vec<f64>>| wire.as_ref().and_then(|wire| paired(&values, wire));
-        let (of_veth, of_uplink) = (share(&veth), share(&uplink));
-        Some(Cell { arm: *arm, median: median(&values)?, of_veth, of_uplink, values })
+        let than = |other: &Option<Vec<f64>>| other.as_ref().and_then(|other| paired(kind, &values, other));
+        let (of_veth, of_uplink, of_docker) = (than(&veth), than(&uplink), than(&docker));
+        Some(Cell { arm: *arm, median: median(&values)?, of_veth, of_uplink, of_docker, values })
     };
     let netdp = values(ArmName::Netdp);
-    let netdp_to = |arm: &ArmName| Some((*arm, paired(netdp.as_ref()?, &values(*arm)?)?));
+    let netdp_to = |arm: &ArmName| Some((*arm, paired(kind, netdp.as_ref()?, &values(*arm)?)?));
     let others = plan.arms.iter().filter(|arm| **arm != ArmName::Netdp);
-    let Traffic { scenario, family, kind } = traffic;
     Row {
         scenario,
         family,
@@ -86,8 +88,9 @@ fn values(samples: &[Sample]) -> Vec<f64> {
     samples.iter().map(|sample| sample.value).collect()
 }
 
-/// Both have one value per round.
-fn paired(of: &[f64], to: &[f64]) -> Option<Estimate> {
+/// How many times as good one is as the other. Both have one value per round.
+fn paired(kind: Kind, of: &[f64], to: &[f64]) -> Option<Estimate> {
+    let (of, to) = if kind.unit().is_better_lower() { (to, of) } else { (of, to) };
     let pairs: Vec<(f64, f64)> = of.iter().copied().zip(to.iter().copied()).collect();
     Estimate::of_ratios(&pairs, SEED)
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::Path;
 
-use crate::options::ArmName;
+use crate::options::{ArmName, Kind};
 
 impl ArmName {
     /// What this arm cannot be built without.
@@ -13,7 +13,8 @@ impl ArmName {
             | Self::NftFlowtable
             | Self::Netdp
             | Self::NetdpWithoutRedirectPeer
-            | Self::NetdpWithoutKeptRoutes => &["ip", "nft"],
+            | Self::NetdpWithoutKeptRoutes
+            | Self::NetdpLargeMtu => &["ip", "nft"],
             Self::Docker | Self::DockerNoproxy => {
                 &["ip", "dockerd", "docker", "iptables", "busybox", "tar", "unshare"]
             }
@@ -24,6 +25,14 @@ impl ArmName {
     /// Those that are not there.
     pub(crate) fn lacks(self) -> Vec<&'static str> {
         missing(self.tools())
+    }
+}
+
+impl Kind {
+    /// What this kind cannot be measured without and that is not there.
+    pub(crate) fn lacks(self) -> Option<Vec<&'static str>> {
+        let lacks = if self == Self::Http { missing(&["nginx", "wrk"]) } else { Vec::new() };
+        (!lacks.is_empty()).then_some(lacks)
     }
 }
 

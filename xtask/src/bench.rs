@@ -1,12 +1,11 @@
 //! `bench`: the arena of `tests/bench`, built with optimisation, in this process's place.
 
-use std::convert::Infallible;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use serde_json::Value;
 
 use crate::lacking::Lacking;
@@ -15,6 +14,13 @@ use crate::{build, command, object, packages, setup};
 
 #[path = "../../tests/bench/options.rs"]
 mod options;
+#[path = "../../tests/bench/readme.rs"]
+mod readme;
+#[path = "../../tests/bench/unit.rs"]
+mod unit;
+
+#[cfg(test)]
+mod tests;
 
 use options::ArmName;
 pub(crate) use options::Options;
@@ -23,7 +29,11 @@ pub(crate) use options::Options;
 const MICRO: [&str; 2] = ["micro", "helpers"];
 
 /// Sets up, builds, and becomes the arena: what it says and how it ends is what this command says, and Ctrl-C is for it alone.
-pub(crate) fn run(options: &Options) -> Result<Infallible> {
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let workspace = Workspace::find()?;
+    if let Some(from) = &options.from {
+        return update_readme(&workspace, from);
+    }
     if !packages::is_root()? {
         return Err(Lacking(
             "the bench makes namespaces and loads programs into the kernel, which only root may do.\n\
@@ -37,13 +47,18 @@ pub(crate) fn run(options: &Options) -> Result<Infallible> {
         get_docker(options)?;
     }
     build::release()?;
-    let workspace = Workspace::find()?;
     let mut arena = Command::new(arena(&workspace)?);
     arena.args(std::env::args_os().skip(2)).env("NETDP_BIN", workspace.netdp("release"));
     if options.micro {
         arena.env("NETDP_MICRO", objects(&workspace)?);
     }
     Err(arena.exec()).context("cannot start the arena")
+}
+
+fn update_readme(workspace: &Workspace, from: &Path) -> Result<()> {
+    let updated = readme::update(&workspace.root.join("README.md"), from).map_err(Error::msg)?;
+    println!("README.md: updated from {}", updated.join(", "));
+    Ok(())
 }
 
 /// Without it the other arms can still be measured, unless it was asked for by name.

@@ -75,7 +75,7 @@ fn dispatch(routine: &Routine) -> Result<ExitCode> {
         Routine::Lint => lint::run()?,
         Routine::Test(args) => return test::run(args),
         Routine::Demo(args) => demo::run(args)?,
-        Routine::Bench(options) => match bench::run(options)? {},
+        Routine::Bench(options) => bench::run(options)?,
         Routine::Fuzz(args) => fuzz::run(args)?,
         Routine::Vm(args) => return vm::run(args),
     }

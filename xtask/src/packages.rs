@@ -46,8 +46,9 @@ pub(crate) const VM: &[&str] = &[
     "zstd",
 ];
 
-/// What the bench holds netdp against beside the kernel, what its containers run, and the font of its pictures.
-pub(crate) const BENCH: &[&str] = &["busybox-static", "fonts-dejavu-core", "iptables"];
+/// What the bench holds netdp against beside the kernel, what its containers run, what asks the web server, and the font of its
+/// pictures. The web server is one of the peers.
+pub(crate) const BENCH: &[&str] = &["busybox-static", "fonts-dejavu-core", "iptables", "wrk"];
 /// Debian's Docker, for a machine that has no other.
 pub(crate) const DOCKER: &str = "docker.io";
 /// Its client, where it is a package of its own (since Debian 13).

@@ -11,13 +11,18 @@ use super::{Arm, Place, Way, plug};
 use crate::counter::Counter;
 use crate::options::{Family, Scenario};
 use crate::port;
+use crate::variant::Variant;
 
 /// What a published port's packets are counted as, there and back.
 const PUBLISHED: Counter = Counter::Netdp(&["published", "reply"]);
 const MASQUERADED: Counter = Counter::Netdp(&["masqueraded", "reply"]);
 
+/// What `netdp network create` is asked for, to get the largest packets that an interface takes.
+const LARGE: [&str; 2] = ["-o", "mtu=65535"];
+
 /// Two containers of one network, without a controller.
 pub(super) struct Netdp {
+    variant: Option<Variant>,
     client: Container,
     server: Container,
     host: Host,
@@ -25,8 +30,8 @@ pub(super) struct Netdp {
 }
 
 impl Netdp {
-    /// As it is, or without one of its mechanisms.
-    pub(super) fn build(families: &[Family], without: Option<&str>) -> Self {
+    /// As everybody gets it, or otherwise.
+    pub(super) fn build(families: &[Family], variant: Option<Variant>) -> Self {
         let bed = Bed::new();
         let host = bed.unwatched_host("host");
         plug::allow_many_connections(&host.ns);
@@ -37,14 +42,14 @@ impl Netdp {
                 "nft 'table inet bench {{ counter forwarded {{ }}; chain forward {{ {forward}; }}; }}'"
             ))
             .done();
-        up(&host, without);
-        let network = network(&host, families);
+        up(&host, variant.and_then(Variant::lacks));
+        let network = network(&host, families, variant == Some(Variant::LargeMtu));
         let published = port::publish_options();
         let published: Vec<&str> = published.iter().map(String::as_str).collect();
         let server = bed.container(&host, "server", &[&network[..], &published].concat());
         let client = bed.container(&host, "client", &network);
         plug::allow_many_connections(&client.ns);
-        Self { client, server, host, bed }
+        Self { variant, client, server, host, bed }
     }
 
     /// The server's own address.
@@ -74,13 +79,20 @@ fn up(host: &Host, without: Option<&str>) {
     ran.done();
 }
 
-/// The options of a container for its network: the default one has IPv4 only.
-fn network(host: &Host, families: &[Family]) -> Vec<&'static str> {
-    if !families.contains(&Family::Six) {
+/// The options of a container for its network: the default one has IPv4 only, and packets as large as those of the uplink.
+fn network(host: &Host, families: &[Family], is_large: bool) -> Vec<&'static str> {
+    let mut options = Vec::new();
+    if families.contains(&Family::Six) {
+        options.push("--ipv6");
+    }
+    if is_large {
+        options.extend(LARGE);
+    }
+    if options.is_empty() {
         return Vec::new();
     }
-    host.netdp(&["network", "create", "--ipv6", "both"]).done();
-    vec!["--network", "both"]
+    host.netdp(&[&["network", "create"][..], &options, &["bench"]].concat()).done();
+    vec!["--network", "bench"]
 }
 
 impl Arm for Netdp {
@@ -93,7 +105,16 @@ impl Arm for Netdp {
         }
     }
 
+    fn note(&self) -> Option<String> {
+        let options = LARGE.join(" ");
+        (self.variant == Some(Variant::LargeMtu)).then(|| format!("a network made with {options}"))
+    }
+
     fn way(&self, scenario: Scenario, family: Family) -> Option<Way> {
+        // To all others it sends packets as netdp always does.
+        if self.variant == Some(Variant::LargeMtu) && scenario != Scenario::ContainerToContainer {
+            return None;
+        }
         let host = Addresses::of_host(&self.host).of(family);
         let published = |from, to| Way::new(from, Place::Server, to).counted_by([PUBLISHED]);
         let way = match scenario {

@@ -81,7 +81,7 @@ fn fast(established: Established) -> (String, &'static str) {
 /// Each rule of Docker's that these ways meet, without its iptables and without its proxies.
 fn rules_text(family: Family, established: Established) -> String {
     let (flowtable, flow_add) = fast(established);
-    let (tcp, udp) = (port::published_tcp(), port::ECHO.start());
+    let (tcp, udp) = (port::published_tcp(), port::published_udp());
     let (ip, server, subnet) = (family.in_rules(), SERVER.of(family), subnet(family));
     format!(
         "table {ip} bench {{
@@ -89,7 +89,7 @@ fn rules_text(family: Family, established: Established) -> String {
            {flowtable}
            chain published {{
              tcp dport {{ {tcp} }} dnat to {server}
-             udp dport {udp} dnat to {server}
+             udp dport {{ {udp} }} dnat to {server}
            }}
            chain prerouting {{
              type nat hook prerouting priority dstnat;
@@ -111,7 +111,7 @@ fn rules_text(family: Family, established: Established) -> String {
              {flow_add}
              oifname \"br0\" ct state established,related accept
              oifname \"br0\" {ip} daddr {server} tcp dport {{ {tcp} }} accept
-             oifname \"br0\" {ip} daddr {server} udp dport {udp} accept
+             oifname \"br0\" {ip} daddr {server} udp dport {{ {udp} }} accept
              iifname \"br0\" accept
            }}
          }}\n"

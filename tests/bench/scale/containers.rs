@@ -100,8 +100,8 @@ fn each(crowds: &[Crowd], value: impl FnMut(&Crowd) -> Vec<f64>) -> Vec<Vec<f64>
 
 /// From the first container, to the last and to the outside.
 fn traffic(bed: &Bed, crowds: &[Crowd], effort: &Effort) -> Result<Vec<Row>, Ending> {
-    let _outside = Servers::start(&bed.outside.ns);
-    let _servers: Vec<Servers> = crowds.iter().map(|crowd| Servers::start(crowd.server())).collect();
+    let _outside = Servers::start(&bed.outside.ns, &[]);
+    let _servers: Vec<Servers> = crowds.iter().map(|crowd| Servers::start(crowd.server(), &[])).collect();
     let local = |crowd: &Crowd| address_of(crowd.server(), "eth0");
     let locally: Vec<Way> =
         crowds.iter().map(|crowd| Way::new(crowd.client(), local(crowd), &crowd.host, &["local"])).collect();

@@ -49,7 +49,7 @@ pub(super) fn sweep(effort: &Effort) -> Result<Sweep, Ending> {
         eprintln!("filling the table with {flows}");
         tables.push(fill(&bed, *flows)?);
     }
-    let _servers = Servers::start(&bed.outside.ns);
+    let _servers = Servers::start(&bed.outside.ns, &[]);
     let ways: Vec<Way> = tables.iter().map(outward).collect();
     eprintln!("traffic");
     let (rounds, sizes, length) = (effort.rounds, ways.len(), effort.length);

@@ -30,7 +30,7 @@ pub(super) fn sweep(effort: &Effort) -> Result<Sweep, Ending> {
         eprintln!("creating {networks}");
         hosts.push(create(&bed, *networks)?);
     }
-    let _servers: Vec<Servers> = hosts.iter().map(|host| Servers::start(&host.server.ns)).collect();
+    let _servers: Vec<Servers> = hosts.iter().map(|host| Servers::start(&host.server.ns, &[])).collect();
     let ways: Vec<Way> = hosts.iter().map(local).collect();
     eprintln!("traffic");
     let (sizes, length) = (hosts.len(), effort.length);

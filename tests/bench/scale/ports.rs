@@ -18,7 +18,7 @@ pub(super) const SLOPE: Bar = Bar::Slope(3.0);
 pub(super) fn sweep(effort: &Effort) -> Result<Sweep, Ending> {
     let bed = Bed::new();
     let hosts: Vec<(Host, Container)> = effort.ports.iter().map(|ports| publish(&bed, *ports)).collect();
-    let _servers: Vec<Servers> = hosts.iter().map(|(_, server)| Servers::start(&server.ns)).collect();
+    let _servers: Vec<Servers> = hosts.iter().map(|(_, server)| Servers::start(&server.ns, &[])).collect();
     let published = ["published", "reply"].as_slice();
     let ways: Vec<Way> =
         hosts.iter().map(|(host, _)| Way::new(&bed.outside.ns, host.address, host, published)).collect();
