@@ -31,7 +31,7 @@ const fn linux(major: u32, minor: u32) -> Release {
 }
 
 /// In the order of their numbers.
-const HELPERS: [Helper; 28] = [
+const HELPERS: [Helper; 29] = [
     (BpfHelper::BPF_FUNC_map_lookup_elem, ON_ALL, linux(3, 19)),
     (BpfHelper::BPF_FUNC_map_update_elem, ON_INTERFACES, linux(3, 19)),
     (BpfHelper::BPF_FUNC_map_delete_elem, ON_INTERFACES, linux(3, 19)),
@@ -50,6 +50,7 @@ const HELPERS: [Helper; 28] = [
     (BpfHelper::BPF_FUNC_sk_release, ON_INTERFACES, linux(4, 20)),
     (BpfHelper::BPF_FUNC_map_pop_elem, ON_INTERFACES, linux(4, 20)),
     (BpfHelper::BPF_FUNC_skc_lookup_tcp, ON_INTERFACES, linux(5, 2)),
+    (BpfHelper::BPF_FUNC_jiffies64, ON_INTERFACES, linux(5, 6)),
     (BpfHelper::BPF_FUNC_get_netns_cookie, ON_BIND, linux(5, 7)),
     (BpfHelper::BPF_FUNC_ringbuf_reserve, ON_FRAMES, linux(5, 8)),
     (BpfHelper::BPF_FUNC_ringbuf_submit, ON_FRAMES, linux(5, 8)),
