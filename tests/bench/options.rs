@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// The wires, nft, docker and netdp, three kinds and IPv4, briefly: an impression within about two minutes
     #[arg(long, conflicts_with = "full")]
     pub(crate) quick: bool,
-    /// All arms, often enough for numbers that can be shown to others, within about 40 minutes. Some arms and kinds are not measured
+    /// All arms, often enough for numbers that can be shown to others, within about half an hour. Some arms and kinds are not measured
     /// everywhere, as the table then says; what is named by --arms, --family or --kinds is measured in full
     #[arg(long)]
     pub(crate) full: bool,

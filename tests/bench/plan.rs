@@ -29,22 +29,16 @@ pub(crate) struct Traffic {
     pub(crate) kind: Kind,
 }
 
-/// The arms that the others explain. Quick runs have no more than these.
-const MAIN_ARMS: [ArmName; 5] =
+/// What is compared first, and where: every kind is measured there, and in a run of which nothing was named the kinds that refine
+/// the main ones nowhere else.
+const MAIN_ARMS: [ArmName; 4] = [ArmName::Veth, ArmName::Uplink, ArmName::Docker, ArmName::Netdp];
+const MAIN_SCENARIOS: [Scenario; 3] =
+    [Scenario::ContainerToContainer, Scenario::ContainerToOutside, Scenario::OutsideToPublished];
+/// Quick runs have these.
+const QUICK_ARMS: [ArmName; 5] =
     [ArmName::Veth, ArmName::Uplink, ArmName::Nft, ArmName::Docker, ArmName::Netdp];
 /// The kinds that the others refine.
 pub(crate) const MAIN_KINDS: [Kind; 4] = [Kind::TcpRr, Kind::UdpRr, Kind::TcpCrr, Kind::TcpStream];
-/// What the arms beside the main ones are measured by: those, and other streams.
-const BASIC_KINDS: [Kind; 6] = [
-    Kind::TcpRr,
-    Kind::UdpRr,
-    Kind::TcpCrr,
-    Kind::TcpStream,
-    Kind::TcpStreamReverse,
-    Kind::TcpStreamParallel,
-];
-/// The arms that are measured in IPv6 too.
-const ARMS_OF_SIX: [ArmName; 4] = [ArmName::Veth, ArmName::Uplink, ArmName::Docker, ArmName::Netdp];
 const QUICK_KINDS: [Kind; 3] = [Kind::TcpRr, Kind::TcpCrr, Kind::TcpStream];
 const QUICK_ROUNDS: u16 = 3;
 const ROUNDS: u16 = 5;
@@ -82,8 +76,11 @@ impl Plan {
             (Family::Four, Some(variant)) => {
                 variant.scenarios().contains(&scenario) && variant.kinds().contains(&kind)
             }
-            (Family::Four, None) => MAIN_ARMS.contains(&arm) || BASIC_KINDS.contains(&kind),
-            (Family::Six, _) => ARMS_OF_SIX.contains(&arm) && MAIN_KINDS.contains(&kind),
+            (Family::Four, None) => {
+                let is_main = MAIN_ARMS.contains(&arm) && MAIN_SCENARIOS.contains(&scenario);
+                is_main || MAIN_KINDS.contains(&kind)
+            }
+            (Family::Six, _) => MAIN_ARMS.contains(&arm) && MAIN_KINDS.contains(&kind),
         }
     }
 
@@ -98,12 +95,11 @@ impl Plan {
             Some(format!(" {}: IPv4, {kinds} in {scenarios}, where it can differ.", word(arm)))
         };
         Some(format!(
-            "IPv4: all kinds in {}; in the other arms {}. IPv6: {} in {}.{} Whatever is named by --arms, \
-             --family or --kinds is measured in full",
-            words(&MAIN_ARMS),
-            words(&BASIC_KINDS),
+            "{} everywhere in IPv4, and in IPv6 in {}; the other kinds in these arms, in IPv4 and in {}.{} Whatever is \
+             named by --arms, --family or --kinds is measured in full",
             words(&MAIN_KINDS),
-            words(&ARMS_OF_SIX),
+            words(&MAIN_ARMS),
+            words(&MAIN_SCENARIOS),
             self.arms.iter().filter_map(of_variant).collect::<String>(),
         ))
     }
@@ -131,14 +127,14 @@ impl Length {
     }
 
     fn usual() -> Self {
-        Self { warm_up: Duration::from_millis(100), time: Duration::from_millis(300) }
+        Self { warm_up: Duration::from_millis(75), time: Duration::from_millis(250) }
     }
 }
 
 /// Those of which none was named.
 fn arms(options: &Options) -> Vec<ArmName> {
     if options.quick {
-        return MAIN_ARMS.to_vec();
+        return QUICK_ARMS.to_vec();
     }
     let all = ArmName::value_variants().iter().copied();
     all.filter(|arm| options.full || arm.variant().is_none()).collect()
