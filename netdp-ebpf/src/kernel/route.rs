@@ -1,7 +1,6 @@
 //! Where the kernel's routing table sends a packet.
 //!
-//! It is asked for every packet, and its answer is kept for those that follow within the same interrupt of the kernel's clock
-//! (1 to 10 ms, `CONFIG_HZ`). So a route, a rule, an address or an MTU that changes holds within that time, with nobody who
+//! Its answer is kept for the packets that follow within the same interrupt of the kernel's clock (1 to 10 ms, `CONFIG_HZ`). So a route, a rule, an address or an MTU that changes holds within that time, with nobody who
 //! would have to be told: no longer than packets that have left already stand in a queue. In a stream of packets the table, by far
 //! the dearest thing on their way, is asked once in some hundred times.
 

@@ -68,11 +68,11 @@ impl Datapath {
     ///
     /// The calling thread is in the host's network namespace.
     ///
-    /// # Errors
-    /// The kernel refuses a program or map, or the pinned maps have another layout.
-    ///
     /// A new flow table has room for so many flows; one that exists keeps its size. `without` are the mechanisms to do without
     /// ([`netdp_common::without`]).
+    ///
+    /// # Errors
+    /// The kernel refuses a program or map, or the pinned maps have another layout.
     pub fn load(bpffs: &Path, flows: u32, without: u32) -> Result<Self, Error> {
         Self::load_object(bpffs, flows, without, OBJECT)
     }

@@ -50,7 +50,7 @@ impl Datapath {
     /// Publishes ports that are not published yet: all of them or, when the map is full, none.
     ///
     /// # Errors
-    /// The map is full.
+    /// The map is full, or cannot be opened.
     pub fn put_ports(&self, ports: &[(PortKey, Backend)]) -> Result<(), Error> {
         let table = self.table::<PortKey, Backend>(names::PORTS)?;
         let (keys, backends): (Vec<PortKey>, Vec<Backend>) = ports.iter().copied().unzip();

@@ -1,6 +1,7 @@
 //! The classes of packets: which program sees them, and what it does about them.
 
-use netdp_common::{Reason, names};
+use netdp_common::timers::State;
+use netdp_common::{Reason, names, proto};
 use tests::packet::{ACK, Packet, SYN};
 use tests::program::{DROP, NEXT, REDIRECT};
 
@@ -82,11 +83,17 @@ fn packet<A: Family>(carried: Carried, src: (A, u16), dst: (A, u16)) -> Packet<A
     packet.with(|packet| packet.payload = vec![7; PAYLOAD])
 }
 
-/// The first packet of a flow, or the answer to it.
-fn opening<A: Family>(packet: Packet<A>, flags: u8) -> Packet<A> {
+/// Numbers of the packets of [`Packet::tcp`].
+const SEQ: u32 = 0x1000_0000;
+const ACKED: u32 = 0x0102_0304;
+
+/// The first packet of a flow, or the answer to it, with the numbers that those in the middle go on from: else the flow would
+/// stay at its beginning, where a packet costs more.
+fn opening<A: Family>(packet: Packet<A>, opening: u8) -> Packet<A> {
     packet.with(|packet| {
-        if let tests::packet::Carries::Tcp { flags: its, .. } = &mut packet.carries {
-            *its = flags;
+        if let tests::packet::Carries::Tcp { flags, seq, ack, .. } = &mut packet.carries {
+            *flags = opening;
+            (*seq, *ack) = if opening == SYN { (SEQ - 1, 0) } else { (ACKED - 1, SEQ) };
         }
     })
 }
@@ -104,10 +111,14 @@ impl<A: Family> Flow<A> {
         let mut send = |hook: Hook, packet: &Packet<A>| world.machine.judge(hook.0, hook.1, &packet.build());
         send(self.there.1, &opening(self.there.2.clone(), SYN));
         send(self.back.1, &opening(self.back.2.clone(), SYN | ACK));
-        [self.there, self.back].map(|(way, hook, packet, fate)| {
+        let classes = [self.there, self.back].map(|(way, hook, packet, fate)| {
             send(hook, &packet);
             class((way, self.carried), hook, &packet, fate)
-        })
+        });
+        let flows = world.machine.flows();
+        let tcp = flows.iter().filter(|(key, _)| key.proto == proto::TCP);
+        tcp.for_each(|(key, flow)| assert_eq!(flow.state, State::TcpEstablished.number(), "{key:?}"));
+        classes
     }
 }
 
