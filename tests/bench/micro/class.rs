@@ -91,9 +91,11 @@ const ACKED: u32 = 0x0102_0304;
 /// stay at its beginning, where a packet costs more.
 fn opening<A: Family>(packet: Packet<A>, opening: u8) -> Packet<A> {
     packet.with(|packet| {
+        // It brings its payload with it, and a SYN counts one.
+        let length = u32::try_from(packet.payload.len()).unwrap() + 1;
         if let tests::packet::Carries::Tcp { flags, seq, ack, .. } = &mut packet.carries {
             *flags = opening;
-            (*seq, *ack) = if opening == SYN { (SEQ - 1, 0) } else { (ACKED - 1, SEQ) };
+            (*seq, *ack) = if opening == SYN { (SEQ - length, 0) } else { (ACKED - length, SEQ) };
         }
     })
 }
