@@ -384,6 +384,7 @@ mod tests {
             addr6: addr6.map(|text| text.parse().unwrap()),
             mac: crate::model::Mac([2, 0, 0, 0, 0, 1]),
             ifname: "eth0".to_owned(),
+            options: crate::model::AttachmentOptions::default(),
             ports: Vec::new(),
         }
     }

@@ -152,6 +152,7 @@ mod tests {
             addr6: Some(Ipv6Addr::new(0xfd00, network.into(), 0, 0, 0, 0, 0, last.into())),
             mac: Mac::of_address(address),
             ifname: "eth0".to_owned(),
+            options: crate::model::AttachmentOptions::default(),
             ports: vec![port],
         };
         Endpoint {
@@ -159,6 +160,7 @@ mod tests {
             name: format!("c{last}").parse().unwrap(),
             created: 0,
             netns: Netns { path: format!("/run/netns/c{last}").into(), device: 4, inode: u64::from(last) },
+            options: crate::model::EndpointOptions::default(),
             attachments: vec![attachment],
         }
     }

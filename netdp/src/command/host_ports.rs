@@ -258,6 +258,7 @@ mod tests {
             addr6: Some("fd00::2".parse().unwrap()),
             mac: crate::model::Mac([2, 0, 0, 0, 0, 1]),
             ifname: "eth0".to_owned(),
+            options: crate::model::AttachmentOptions::default(),
             ports: Vec::new(),
         }
     }

@@ -10,6 +10,7 @@ mod drops;
 mod flows;
 mod host_ports;
 mod inspect;
+mod join;
 mod limits;
 mod network_create;
 mod network_inspect;

@@ -4,7 +4,8 @@
 use ipnet::IpNet;
 use rusqlite::{Row, params};
 
-use super::{Change, Error, Store, parsed};
+use super::rows::parsed;
+use super::{Change, Error, Store};
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS denied (prefix TEXT PRIMARY KEY, created INTEGER NOT NULL) \
                      STRICT, WITHOUT ROWID";

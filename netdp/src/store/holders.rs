@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use rusqlite::{Row, params};
 
-use super::{Error, Store, port};
+use super::rows::port;
+use super::{Error, Store};
 use crate::model::{Protocol, PublishedPort};
 
 /// A published port, and the name of the endpoint that has it.

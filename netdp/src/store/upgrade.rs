@@ -53,16 +53,25 @@ CREATE TABLE ula (prefix TEXT NOT NULL) STRICT;
 PRAGMA user_version = 2;
 ";
 
-/// Brings a database of schema 1 to schema 2, unless somebody else has done so meanwhile.
-pub(super) fn from_1(path: &Path) -> rusqlite::Result<()> {
+/// What was asked for beyond addresses and ports is kept as one JSON object, so that a later option needs no other table.
+const TO_3: &str = "
+ALTER TABLE endpoints ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+ALTER TABLE attachments ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+PRAGMA user_version = 3;
+";
+
+/// Brings a database of an older schema to the present one, step by step, unless somebody else has done so meanwhile.
+pub(super) fn to_present(path: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // A table that goes would take the rows that refer to it along.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == 1 {
-        transaction.execute_batch(TO_2)?;
+    for (from, step) in [(1, TO_2), (2, TO_3)] {
+        if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == from {
+            transaction.execute_batch(step)?;
+        }
     }
     transaction.commit()?;
     connection.close().map_err(|(_, source)| source)

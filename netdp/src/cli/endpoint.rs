@@ -1,0 +1,131 @@
+//! `netdp attach` and the other commands about endpoints.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::FormatArg;
+use crate::model::{Mac, Protocol};
+use crate::names::Name;
+use crate::publish::PortSpec;
+
+/// `netdp attach`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp attach --netns /run/netns/web --name web -p 8080:80\n  \
+    netdp attach --pid 4711 --name db --network blue --ip 10.5.0.9\n  \
+    netdp attach --netns /run/netns/web --name web --network blue    a second interface\n\n\
+    Forms of -p: 80, 8080:80/udp, 127.0.0.1:8080:80, [::1]:8080:80, 1.2.3.4::80, 9000-9002:80-82, 8000-8010:80,\n\
+    published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8,from=fd00::/8\n\n\
+    from= lets only these networks use the port; it may be repeated, up to 64 times. Another container that uses the\n\
+    host's address is judged by its own address. The host's own processes always reach the port.")]
+pub struct Attach {
+    /// The network namespace, as a path.
+    #[arg(long, value_name = "PATH", required_unless_present = "pid", conflicts_with = "pid")]
+    pub netns: Option<PathBuf>,
+    /// The network namespace, as that of a process.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Option<u32>,
+    /// The endpoint's name.
+    #[arg(long)]
+    pub name: Name,
+    /// The network to join.
+    #[arg(long, value_name = "NET", default_value = crate::model::DEFAULT_NETWORK)]
+    pub network: String,
+    /// The IPv4 address to take [default: the lowest free one].
+    #[arg(long, value_name = "IP")]
+    pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address to take, in a network with IPv6 [default: the lowest free one].
+    #[arg(long, value_name = "IP")]
+    pub ip6: Option<Ipv6Addr>,
+    /// The MAC of the interface inside [default: 02:42 and the address].
+    #[arg(long, value_name = "MAC")]
+    pub mac_address: Option<Mac>,
+    /// A port to publish, in one of the forms below; may be repeated.
+    #[arg(short, long = "publish", value_name = "SPEC")]
+    pub publish: Vec<PortSpec>,
+    /// A port that -P publishes: 80, 80/udp or 80-82.
+    #[arg(long = "expose", value_name = "PORT", value_parser = expose)]
+    pub expose: Vec<PortSpec>,
+    /// Publish every exposed port on a free port of the host.
+    #[arg(short = 'P', long)]
+    pub publish_all: bool,
+    /// Name of the interface inside [default: the first free of eth0, eth1, ...].
+    #[arg(long, value_name = "NAME", value_parser = ifname)]
+    pub ifname: Option<String>,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp detach`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  netdp detach web\n  netdp detach web --network blue")]
+pub struct Detach {
+    /// Name, id or beginning of an id.
+    pub name: String,
+    /// Only off this network.
+    #[arg(long, value_name = "NET")]
+    pub network: Option<String>,
+}
+
+/// `netdp ps`
+#[derive(Args, Debug)]
+pub struct Ps {
+    /// Also those whose network namespace is gone.
+    #[arg(short, long)]
+    pub all: bool,
+    /// Print ids only.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp inspect`
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// Name, id or beginning of an id.
+    pub name: String,
+    /// Always JSON; here so that a script may say so.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp port`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  netdp port web\n  netdp port web 80\n  netdp port web 53/udp")]
+pub struct Port {
+    /// Name, id or beginning of an id.
+    pub name: String,
+    /// Only this port inside.
+    #[arg(value_name = "PORT[/PROTOCOL]", value_parser = container_port)]
+    pub port: Option<(u16, Protocol)>,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+fn expose(text: &str) -> Result<PortSpec, String> {
+    if text.contains([':', '=']) {
+        return Err("write it as PORT, PORT/PROTOCOL or FIRST-LAST".to_owned());
+    }
+    text.parse().map_err(|error: crate::publish::Error| error.to_string())
+}
+
+fn container_port(text: &str) -> Result<(u16, Protocol), String> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let port = port.parse().map_err(|_| "write it as PORT or PORT/PROTOCOL".to_owned())?;
+    Ok((port, protocol.parse()?))
+}
+
+/// What the kernel takes as the name of an interface.
+fn ifname(text: &str) -> Result<String, String> {
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte));
+    if printable && (1..=15).contains(&text.len()) && text != "." && text != ".." {
+        return Ok(text.to_owned());
+    }
+    Err("the name of an interface has 1 to 15 characters, without blanks, `/`, `:` and `%`".to_owned())
+}

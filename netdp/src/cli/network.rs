@@ -1,0 +1,149 @@
+//! `netdp network`: networks.
+
+use std::net::IpAddr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use ipnet::IpNet;
+
+use super::{Format, FormatArg, key_value};
+use crate::names::Name;
+
+/// `netdp network ...`
+#[derive(Debug, Subcommand)]
+pub enum Network {
+    /// Create a network and print its id
+    Create(NetworkCreate),
+    /// List networks
+    #[command(visible_alias = "list")]
+    Ls(NetworkLs),
+    /// Show all there is to know about networks, as JSON
+    Inspect(NetworkInspect),
+    /// Remove networks that nobody is attached to
+    #[command(visible_alias = "remove")]
+    Rm(NetworkRm),
+    /// Remove all networks that nobody is attached to
+    Prune(NetworkPrune),
+}
+
+/// `netdp network create`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp network create blue\n  \
+    netdp network create --subnet 10.5.0.0/16 --gateway 10.5.0.254 green\n  \
+    netdp network create --internal -o icc=false quiet\n  \
+    netdp network create --ipv6 both                          IPv4 and IPv6, free subnets\n  \
+    netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n\n\
+    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, udp-mapping, udp-filtering, or their com.docker.network names.")]
+pub struct NetworkCreate {
+    /// bridge is supported in this version.
+    #[arg(short, long, value_enum, default_value = "bridge")]
+    pub driver: DriverArg,
+    /// The network's addresses, once per family; a free subnet is chosen without it.
+    #[arg(long = "subnet", value_name = "CIDR")]
+    pub subnets: Vec<IpNet>,
+    /// The bridge's own address, once per family [default: the first of the subnet].
+    #[arg(long = "gateway", value_name = "IP")]
+    pub gateways: Vec<IpAddr>,
+    /// Choose endpoints' addresses from this part of the subnet; once per family.
+    #[arg(long = "ip-range", value_name = "CIDR")]
+    pub ip_ranges: Vec<IpNet>,
+    /// An address that no endpoint gets.
+    #[arg(long = "aux-address", value_name = "NAME=IP", value_parser = key_value)]
+    pub aux_addresses: Vec<(String, String)>,
+    /// IPv6 addresses too.
+    #[arg(long)]
+    pub ipv6: bool,
+    /// IPv4 addresses; --ipv4=false for none.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub ipv4: bool,
+    /// No way in or out but from the host itself.
+    #[arg(long)]
+    pub internal: bool,
+    /// An option of the driver, as in Docker; see below.
+    #[arg(short = 'o', long = "opt", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub options: Vec<(String, String)>,
+    /// A label.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    pub labels: Vec<(String, String)>,
+    /// Print the result as a table or as one JSON document [default: table].
+    #[arg(long = "output", value_enum, value_name = "FORMAT")]
+    pub output: Option<Format>,
+    /// The network's name.
+    pub name: Name,
+}
+
+/// The drivers that the command line knows.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum DriverArg {
+    /// A bridge with a subnet of its own.
+    Bridge,
+    /// Not supported in this version.
+    Macvlan,
+    /// Not supported in this version.
+    Ipvlan,
+    /// The host's own namespace; made by `up` and there once.
+    Host,
+    /// No network; made by `up` and there once.
+    None,
+    /// Not supported in this version.
+    Overlay,
+}
+
+/// `netdp network ls`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        netdp network ls\n  \
+        netdp network ls -q -f driver=bridge\n  \
+        netdp network ls -o json")]
+pub struct NetworkLs {
+    /// Print ids only.
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Only networks with this driver=, id=, label= or name=; may be repeated.
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub filters: Vec<(String, String)>,
+    /// How the result is printed.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp network inspect`
+#[derive(Args, Debug)]
+pub struct NetworkInspect {
+    /// Names, ids or beginnings of ids.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Always JSON; here so that a script may say so.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp network rm`
+#[derive(Args, Debug)]
+pub struct NetworkRm {
+    /// Detach who is attached, and do not mind a network that is not there.
+    #[arg(short, long)]
+    pub force: bool,
+    /// Names, ids or beginnings of ids.
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+/// `netdp network prune`
+#[derive(Args, Debug)]
+pub struct NetworkPrune {
+    /// Do not ask; nothing is ever asked when stdin is no terminal.
+    #[arg(short, long)]
+    pub force: bool,
+}
+
+/// As in Docker a label may come without a value.
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        Err("a label needs a key".to_owned())
+    } else {
+        Ok((key.to_owned(), value.to_owned()))
+    }
+}

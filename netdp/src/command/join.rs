@@ -1,0 +1,320 @@
+//! A network namespace joins a network: whoever asks for it (`attach`, `connect`, `run`, the configuration file) does it here.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::up::commit;
+use super::{detach, host_ports};
+use crate::Error;
+use crate::host::netns;
+use crate::instance::{self, Part, Session};
+use crate::ipam;
+use crate::model::{
+    Attachment, AttachmentOptions, Bridge, Endpoint, EndpointOptions, Mac, Netns, Network, Pool, v4, v6,
+};
+use crate::names::{Id, Name, random_bytes};
+use crate::output;
+use crate::publish::PortSpec;
+use crate::store::Change;
+use crate::world::open_netns;
+
+/// What is asked for of one interface, and of its endpoint when that is new.
+pub(super) struct Request {
+    /// The endpoint's name.
+    pub name: Name,
+    /// The IPv4 address; none is the lowest free one.
+    pub ip: Option<Ipv4Addr>,
+    /// The IPv6 address; none is the lowest free one.
+    pub ip6: Option<Ipv6Addr>,
+    /// The MAC of the interface inside; none is one of the IPv4 address.
+    pub mac_address: Option<Mac>,
+    /// Ports to publish.
+    pub ports: Vec<PortSpec>,
+    /// Name of the interface inside; none is the first free of `eth0`, `eth1`, ...
+    pub ifname: Option<String>,
+    /// What else the interface is to have.
+    pub attachment: AttachmentOptions,
+    /// What else the endpoint is to have.
+    pub endpoint: EndpointOptions,
+}
+
+/// Joins a namespace to a network, or leaves everything as it was. The same again changes nothing.
+pub(super) async fn join(
+    session: &mut Session,
+    networks: &[Network],
+    network: &Network,
+    container: &Container,
+    request: &Request,
+) -> Result<Endpoint, Error> {
+    let Some(bridge) = network.bridge() else {
+        return Err(Error::NotAttachable { name: network.name.to_string(), driver: network.driver.name() });
+    };
+    if bridge.internal && !request.ports.is_empty() {
+        return Err(Error::InternalPublish(network.name.to_string()));
+    }
+    Join { request, network, bridge, container }.run(session, networks).await
+}
+
+/// The namespace that is to be attached.
+pub(super) struct Container {
+    path: PathBuf,
+    ns: OwnedFd,
+    identity: netns::Identity,
+}
+
+impl Container {
+    /// By the path of the namespace or by a process in it.
+    pub(super) fn open(netns: Option<&Path>, pid: Option<u32>) -> Result<Self, Error> {
+        let (path, ns) = match (netns, pid) {
+            (Some(path), _) => (absolute(path)?, netns::open(path)?),
+            (None, Some(pid)) => (netns::path_of(pid), netns::open_pid(pid)?),
+            (None, None) => return Err(Error::Unsupported("attach without --netns or --pid".to_owned())),
+        };
+        let identity = netns::identity(&ns)?;
+        Ok(Self { path, ns, identity })
+    }
+
+    fn is(&self, netns: &Netns) -> bool {
+        (self.identity.device, self.identity.inode) == (netns.device, netns.inode)
+    }
+
+    fn as_model(&self) -> Netns {
+        Netns { path: self.path.clone(), device: self.identity.device, inode: self.identity.inode }
+    }
+}
+
+/// The path is kept, and a later command may be run elsewhere.
+fn absolute(path: &Path) -> Result<PathBuf, Error> {
+    std::path::absolute(path).map_err(Error::io(format!("find {}", path.display())))
+}
+
+/// One namespace joining one network.
+struct Join<'a> {
+    request: &'a Request,
+    network: &'a Network,
+    bridge: &'a Bridge,
+    container: &'a Container,
+}
+
+/// What there is under the name already.
+enum Known {
+    /// Nothing.
+    Not,
+    /// This very namespace.
+    Same(Endpoint),
+    /// A namespace that does not exist any more, or that another one has replaced.
+    Gone(Endpoint),
+}
+
+/// What is to be written down.
+enum Plan {
+    /// Nothing: it is there already.
+    Present(Endpoint),
+    /// One more interface of an endpoint.
+    Further(Endpoint),
+    /// A new endpoint.
+    New(Endpoint),
+}
+
+/// How long the kernel is given to remove the interfaces of a namespace that has ended: milliseconds, and more on a busy host.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// Whether an endpoint is gone, or will be in a moment: a namespace without a path may be one whose last process has just ended,
+/// and then the kernel is about to remove its interfaces. Or a process holds it, and they stay.
+async fn ends(session: &Session, endpoint: &Endpoint) -> Result<bool, Error> {
+    let deadline = Instant::now() + ENDING;
+    loop {
+        let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
+        if instance::state(endpoint, &links) == "gone" {
+            return Ok(true);
+        }
+        if open_netns(&endpoint.netns).is_ok() || Instant::now() > deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Join<'_> {
+    /// Joins, or leaves everything as it was.
+    async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
+        let known = self.known(session).await?;
+        session.kernel.heed_signals()?;
+        session.mark([])?;
+        let result = self.join(session, networks, known).await;
+        session.unmark()?;
+        result
+    }
+
+    async fn join(
+        &self,
+        session: &mut Session,
+        networks: &[Network],
+        known: Known,
+    ) -> Result<Endpoint, Error> {
+        let change = session.store.begin()?;
+        if let Known::Gone(endpoint) = &known {
+            // The container was started anew under its old name. What is left of the old one leads nowhere.
+            change.remove_endpoint(&endpoint.id)?;
+            detach::clear(&mut session.kernel, networks, &endpoint.attachments, endpoint).await?;
+        }
+        let plan = self.plan(session, known).await?;
+        let (Plan::Present(endpoint) | Plan::Further(endpoint) | Plan::New(endpoint)) = &plan;
+        let joined = endpoint.attachments.iter().find(|it| it.network == self.network.number);
+        let Some(attachment) = joined else { return Ok(endpoint.clone()) };
+        session.mark([attachment.veth().as_str()])?;
+        write(&change, &plan, attachment)?;
+        let part = Part::new(self.network, endpoint, attachment).desired();
+        let applied = instance::bring_up(&mut session.kernel, &part).await;
+        commit(change, applied, &mut session.kernel).await?;
+        Ok(endpoint.clone())
+    }
+
+    /// The endpoint that this namespace is already, by name and by identity.
+    async fn known(&self, session: &Session) -> Result<Known, Error> {
+        let netns = &self.container.identity;
+        if let Some(other) = session.store.endpoint_in(netns.device, netns.inode)?
+            && other.name != self.request.name
+            // Numbers of namespaces are used again: what had this one may be gone.
+            && open_netns(&other.netns).is_ok()
+        {
+            return Err(Error::OtherName(other.name.to_string()));
+        }
+        let Some(endpoint) = session.store.endpoint(self.request.name.as_str())? else {
+            return Ok(Known::Not);
+        };
+        if self.container.is(&endpoint.netns) {
+            return Ok(Known::Same(endpoint));
+        }
+        // Another namespace was made where it was. The kernel removes the interfaces of the old one by and by, and
+        // meanwhile it looks alive.
+        if self.container.path == endpoint.netns.path {
+            return Ok(Known::Gone(endpoint));
+        }
+        if ends(session, &endpoint).await? {
+            return Ok(Known::Gone(endpoint));
+        }
+        let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);
+        Err(Error::OtherNetns { name, path })
+    }
+
+    async fn plan(&self, session: &Session, known: Known) -> Result<Plan, Error> {
+        let Known::Same(mut endpoint) = known else {
+            let mut endpoint = self.endpoint()?;
+            endpoint.attachments.push(self.attachment(session).await?);
+            return Ok(Plan::New(endpoint));
+        };
+        if let Some(present) = endpoint.attachments.iter().find(|it| it.network == self.network.number) {
+            self.same_as(present)?;
+            return Ok(Plan::Present(endpoint));
+        }
+        endpoint.attachments.push(self.attachment(session).await?);
+        Ok(Plan::Further(endpoint))
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        Ok(Endpoint {
+            id: Id::random().map_err(Error::io("read random bytes"))?,
+            name: self.request.name.clone(),
+            created: instance::now(),
+            netns: self.container.as_model(),
+            options: self.request.endpoint.clone(),
+            attachments: Vec::new(),
+        })
+    }
+
+    async fn attachment(&self, session: &Session) -> Result<Attachment, Error> {
+        let used = session.store.used_addresses(self.network.number)?;
+        let [addr4, addr6] = self.addresses(&used)?;
+        let mut attachment = Attachment {
+            id: Id::random().map_err(Error::io("read random bytes"))?,
+            network: self.network.number,
+            addr4: addr4.and_then(v4),
+            addr6: addr6.and_then(v6),
+            mac: self.mac(addr4.and_then(v4))?,
+            ifname: self.ifname(session).await?,
+            options: self.request.attachment.clone(),
+            ports: Vec::new(),
+        };
+        let (specs, binding) = (&self.request.ports, self.bridge.host_binding);
+        attachment.ports = host_ports::allocate(&session.store, specs, binding, &attachment)?;
+        Ok(attachment)
+    }
+
+    /// One of each family that the network has: as asked for, else the lowest free one.
+    fn addresses(&self, used: &BTreeSet<IpAddr>) -> Result<[Option<IpAddr>; 2], Error> {
+        let choose = |pool: Option<&Pool>, asked: Option<IpAddr>, family| match (pool, asked) {
+            (Some(pool), Some(asked)) => Ok(Some(ipam::claim(pool, asked, used)?)),
+            (Some(pool), None) => Ok(Some(ipam::next_free(pool, used)?)),
+            (None, Some(asked)) => {
+                Err(Error::NoFamily { network: self.network.name.to_string(), asked, family })
+            }
+            (None, None) => Ok(None),
+        };
+        Ok([
+            choose(self.bridge.pool4.as_ref(), self.request.ip.map(IpAddr::V4), "IPv4")?,
+            choose(self.bridge.pool6.as_ref(), self.request.ip6.map(IpAddr::V6), "IPv6")?,
+        ])
+    }
+
+    /// As asked for, else that of the IPv4 address, else any.
+    fn mac(&self, addr4: Option<Ipv4Addr>) -> Result<Mac, Error> {
+        match (self.request.mac_address, addr4) {
+            (Some(mac), _) => Ok(mac),
+            (None, Some(address)) => Ok(Mac::of_address(address)),
+            (None, None) => Ok(Mac::local(random_bytes().map_err(Error::io("read random bytes"))?)),
+        }
+    }
+
+    async fn ifname(&self, session: &Session) -> Result<String, Error> {
+        let there = session.kernel.interfaces_in(&self.container.ns).await?;
+        if let Some(asked) = &self.request.ifname {
+            return if there.contains(asked) {
+                Err(Error::IfnameTaken(asked.clone()))
+            } else {
+                Ok(asked.clone())
+            };
+        }
+        let mut names = (0..).map(|number: u32| format!("eth{number}")).filter(|name| !there.contains(name));
+        names.next().ok_or_else(|| Error::IfnameTaken("eth0".to_owned()))
+    }
+
+    /// The same command again changes nothing; another one is told what is otherwise.
+    fn same_as(&self, present: &Attachment) -> Result<(), Error> {
+        let otherwise = |what: String| {
+            Err(Error::AttachedOtherwise {
+                endpoint: self.request.name.to_string(),
+                network: self.network.name.to_string(),
+                what,
+            })
+        };
+        let asked = [self.request.ip.map(IpAddr::V4), self.request.ip6.map(IpAddr::V6)];
+        if asked.into_iter().flatten().any(|asked| present.addresses().all(|address| address != asked)) {
+            let addresses: Vec<String> = present.addresses().map(|address| address.to_string()).collect();
+            return otherwise(format!("the address {}", addresses.join(" and ")));
+        }
+        if self.request.mac_address.is_some_and(|mac| mac != present.mac) {
+            return otherwise(format!("the MAC {}", present.mac));
+        }
+        if self.request.ifname.as_ref().is_some_and(|ifname| *ifname != present.ifname) {
+            return otherwise(format!("the interface {}", present.ifname));
+        }
+        if !host_ports::satisfied(&self.request.ports, present, self.bridge.host_binding)? {
+            let ports: Vec<String> = present.ports.iter().map(output::port).collect();
+            let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+            return otherwise(format!("these published ports: {ports}"));
+        }
+        Ok(())
+    }
+}
+
+fn write(change: &Change<'_>, plan: &Plan, attachment: &Attachment) -> Result<(), Error> {
+    match plan {
+        Plan::Present(_) => Ok(()),
+        Plan::Further(endpoint) => Ok(change.add_attachment(&endpoint.id, attachment)?),
+        Plan::New(endpoint) => Ok(change.add_endpoint(endpoint)?),
+    }
+}
