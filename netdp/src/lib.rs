@@ -16,6 +16,7 @@
 //!
 //! [`output`] prints tables and JSON, and [`error`] says what went wrong and what to do about it.
 
+pub mod bridge_options;
 pub mod cli;
 pub mod command;
 pub mod datapath;

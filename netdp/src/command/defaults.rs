@@ -4,8 +4,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::{Context, network_create, timers};
+use super::{Context, timers};
 use crate::Error;
+use crate::bridge_options;
 use crate::cli::{DefaultsReset, DefaultsSet};
 use crate::model::Defaults;
 use crate::output;
@@ -29,7 +30,7 @@ pub(super) fn ls<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
 pub(super) async fn set<W: Write>(context: &mut Context<'_, W>, args: &DefaultsSet) -> Result<(), Error> {
     for (name, value) in &args.defaults {
         known(name)?;
-        network_create::dependence(name, value)?;
+        bridge_options::dependence(name, value)?;
     }
     timers::change(&context.place, |change| {
         args.defaults.iter().try_for_each(|(name, value)| Ok(change.set_default(name, value)?))

@@ -12,6 +12,7 @@ mod host_ports;
 mod inspect;
 mod join;
 mod limits;
+mod network;
 mod network_create;
 mod network_inspect;
 mod network_ls;

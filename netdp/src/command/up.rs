@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::net::Ipv4Addr;
 
-use super::{Context, check, network_create, status};
+use super::{Context, check, network, status};
 use crate::Error;
 use crate::cli::Up;
 use crate::host::lock;
@@ -116,7 +116,7 @@ fn add_premade(
     mtu: u32,
 ) -> Result<(), Error> {
     let lacks = |name: &str| networks.iter().all(|network| network.name.as_str() != name);
-    taken.extend(network_create::taken_by(networks));
+    taken.extend(network::taken_by(networks));
     if lacks(DEFAULT_NETWORK) {
         let pool = ipam::choose(&ipam::Request::default(), ipam::Default::Docker, &taken)?;
         change.add_network(&premade(DEFAULT_NETWORK, Driver::Bridge(default_bridge(pool, mtu)?))?)?;

@@ -1,0 +1,268 @@
+//! A network is made: whoever asks for it (`network create`, the configuration file) does it here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv6Net};
+
+use super::up::commit;
+use crate::Error;
+use crate::bridge_options::{Options, given, invalid};
+use crate::cli::DriverArg;
+use crate::desired::Desired;
+use crate::host::pools;
+use crate::host::sysctl::Sysctl;
+use crate::instance::{self, Session};
+use crate::ipam::{self, Taken};
+use crate::model::{Bridge, DEFAULT_MTU, Driver, Mac, Network, Pool};
+use crate::names::{Id, Name, random_bytes};
+use crate::store::Store;
+
+/// What is asked for of a new network.
+pub(super) struct Request {
+    /// Its name.
+    pub name: Name,
+    /// What kind of network it is.
+    pub driver: DriverArg,
+    /// It has IPv4 addresses.
+    pub ipv4: bool,
+    /// It has IPv6 addresses.
+    pub ipv6: bool,
+    /// Its addresses; a free subnet is chosen for a family without.
+    pub subnets: Vec<IpNet>,
+    /// The bridge's own addresses; none is the first of the subnet.
+    pub gateways: Vec<IpAddr>,
+    /// Endpoints' addresses are chosen from here.
+    pub ip_ranges: Vec<IpNet>,
+    /// Addresses that no endpoint gets, by name, as they were given.
+    pub aux_addresses: Vec<(String, String)>,
+    /// No way in or out but from the host itself.
+    pub internal: bool,
+    /// `-o` options as they were given.
+    pub options: Vec<(String, String)>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Request {
+    /// All that can be said without a look at the host.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        self.refuse_unsupported()?;
+        Families::read(self)?;
+        Options::read(&self.options)?;
+        Ok(())
+    }
+
+    fn refuse_unsupported(&self) -> Result<(), Error> {
+        let driver = match self.driver {
+            DriverArg::Bridge => None,
+            DriverArg::Host => return Err(Error::Premade("host".to_owned())),
+            DriverArg::None => return Err(Error::Premade("none".to_owned())),
+            DriverArg::Macvlan => Some("macvlan"),
+            DriverArg::Ipvlan => Some("ipvlan"),
+            DriverArg::Overlay => Some("overlay"),
+        };
+        let unsupported = |what: String| Err(Error::Unsupported(what));
+        match driver {
+            Some(driver) => unsupported(format!("the driver {driver}")),
+            None if !self.ipv4 && !self.ipv6 => Err(Error::NoFamilies),
+            None => Ok(()),
+        }
+    }
+
+    fn network(&self, id: Id, driver: Driver) -> Network {
+        Network {
+            number: 0,
+            id,
+            name: self.name.clone(),
+            created: instance::now(),
+            driver,
+            options: given(&self.options),
+            labels: self.labels.clone(),
+        }
+    }
+}
+
+/// Makes a network, or leaves everything as it was.
+pub(super) async fn create(session: &mut Session, request: &Request) -> Result<Network, Error> {
+    request.check()?;
+    let networks = session.store.networks()?;
+    if networks.iter().any(|network| network.name == request.name) {
+        return Err(Error::NameTaken { kind: "network", name: request.name.to_string() });
+    }
+    let id = Id::random().map_err(Error::io("read random bytes"))?;
+    let (driver, new_ula) = bridge(session, request, &networks, &id).await?;
+    add(session, request.network(id, driver), new_ula).await
+}
+
+/// A bridge with its subnets, and the host's own IPv6 prefix when that was chosen now.
+async fn bridge(
+    session: &Session,
+    request: &Request,
+    networks: &[Network],
+    id: &Id,
+) -> Result<(Driver, Option<Ipv6Net>), Error> {
+    let (families, options) = (Families::read(request)?, Options::read(&request.options)?);
+    let mut taken: Vec<Taken> = taken_by(networks).collect();
+    taken.extend(session.kernel.taken().await?);
+    let device = device(options.bridge_name.clone(), id, networks)?;
+    let mtu = match options.mtu {
+        Some(mtu) => mtu,
+        None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
+    };
+    let pools = families.choose(&session.store, &taken)?;
+    if pools.pool6.is_some() {
+        ipv6_fits(mtu)?;
+    }
+    options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
+    options.are_of_host(&session.kernel.outside_addresses().await?)?;
+    let mac = Mac::local(random_bytes().map_err(Error::io("read random bytes"))?);
+    let bridge = Bridge {
+        device,
+        mac,
+        mtu,
+        pool4: pools.pool4,
+        pool6: pools.pool6,
+        internal: request.internal,
+        icc: options.icc,
+        masquerade: options.masquerade,
+        host_binding: options.host_binding,
+        snat4: options.snat4,
+        snat6: options.snat6,
+        masquerade_exclude: options.masquerade_exclude,
+        udp_mapping: options.udp_mapping,
+        udp_filtering: options.udp_filtering,
+    };
+    Ok((Driver::Bridge(bridge), pools.new_ula))
+}
+
+/// Makes the network, or nothing. As long as netdp is not up, only the database knows of it.
+async fn add(
+    session: &mut Session,
+    mut network: Network,
+    new_ula: Option<Ipv6Net>,
+) -> Result<Network, Error> {
+    let change = session.store.begin()?;
+    if let Some(prefix) = new_ula {
+        change.set_ula(prefix)?;
+    }
+    network.number = change.add_network(&network)?;
+    if !session.kernel.is_up() {
+        tracing::info!("netdp is not up: the network is made by the next netdp up");
+        change.commit()?;
+        return Ok(network);
+    }
+    let mut desired = Desired::default();
+    desired.add_network(&network);
+    session.mark(desired.bridges.keys().map(String::as_str))?;
+    session.kernel.heed_signals()?;
+    let applied = instance::bring_up(&mut session.kernel, &desired).await;
+    let result = commit(change, applied, &mut session.kernel).await;
+    session.unmark()?;
+    result.map(|()| network)
+}
+
+/// What is asked for in each family that the network is to have.
+struct Families {
+    v4: Option<ipam::Request>,
+    v6: Option<ipam::Request>,
+}
+
+/// What they come to.
+struct Pools {
+    pool4: Option<Pool>,
+    pool6: Option<Pool>,
+    /// The host's own prefix, when it was chosen now.
+    new_ula: Option<Ipv6Net>,
+}
+
+impl Families {
+    fn read(asked: &Request) -> Result<Self, Error> {
+        let mut requests =
+            Self { v4: asked.ipv4.then(ipam::Request::default), v6: asked.ipv6.then(ipam::Request::default) };
+        for subnet in &asked.subnets {
+            let place = &mut requests.of(subnet.addr(), || format!("--subnet {subnet}"))?.subnet;
+            once(place.replace(*subnet).is_none(), "a network with more than one subnet of a family")?;
+        }
+        for gateway in &asked.gateways {
+            let place = &mut requests.of(*gateway, || format!("--gateway {gateway}"))?.gateway;
+            once(place.replace(*gateway).is_none(), "a network with more than one gateway of a family")?;
+        }
+        for range in &asked.ip_ranges {
+            let place = &mut requests.of(range.addr(), || format!("--ip-range {range}"))?.range;
+            once(place.replace(*range).is_none(), "a network with more than one --ip-range of a family")?;
+        }
+        for (name, address) in &asked.aux_addresses {
+            let parsed = address.parse();
+            let parsed: IpAddr = parsed.map_err(|_| invalid("--aux-address", address, "NAME=IP"))?;
+            let request = requests.of(parsed, || format!("--aux-address {name}={address}"))?;
+            request.reserved.insert(name.clone(), parsed);
+        }
+        Ok(requests)
+    }
+
+    /// The request of an address's family.
+    fn of(&mut self, address: IpAddr, what: impl Fn() -> String) -> Result<&mut ipam::Request, Error> {
+        let (request, family) = if address.is_ipv4() { (&mut self.v4, 4) } else { (&mut self.v6, 6) };
+        request.as_mut().ok_or_else(|| Error::FamilyOff { what: what(), family })
+    }
+
+    fn choose(&self, store: &Store, taken: &[Taken]) -> Result<Pools, Error> {
+        let docker = ipam::Default::Docker;
+        let pool4 = self.v4.as_ref().map(|request| ipam::choose(request, docker, taken)).transpose()?;
+        let Some(request) = &self.v6 else { return Ok(Pools { pool4, pool6: None, new_ula: None }) };
+        if Sysctl::ipv6("lo", "disable_ipv6").get()?.is_none() {
+            return Err(Error::Lacks(
+                "IPv6, which --ipv6 needs: this kernel was started without it".to_owned(),
+            ));
+        }
+        let known = store.ula()?;
+        let prefix = match known {
+            Some(prefix) => prefix,
+            None => pools::ula(random_bytes().map_err(Error::io("read random bytes"))?),
+        };
+        let pool6 = Some(ipam::choose(request, ipam::Default::Ula(prefix), taken)?);
+        Ok(Pools { pool4, pool6, new_ula: known.is_none().then_some(prefix) })
+    }
+}
+
+/// Every family has one of it.
+fn once(first: bool, several: &str) -> Result<(), Error> {
+    if first { Ok(()) } else { Err(Error::Unsupported(several.to_owned())) }
+}
+
+/// The smallest MTU that IPv6 allows (RFC 8200, 5): below it the kernel takes IPv6 off an interface.
+const LEAST_MTU6: u32 = 1280;
+
+fn ipv6_fits(mtu: u32) -> Result<(), Error> {
+    if mtu < LEAST_MTU6 {
+        return Err(invalid("mtu", &mtu.to_string(), "1280 bytes or more in a network with IPv6"));
+    }
+    Ok(())
+}
+
+/// The subnets that networks have.
+pub(super) fn taken_by(networks: &[Network]) -> impl Iterator<Item = Taken> {
+    let of = |network: &Network, pool: &Pool| {
+        let by = format!("network {}", network.name);
+        Taken { net: pool.subnet, by }
+    };
+    networks
+        .iter()
+        .filter_map(|network| network.bridge().map(|bridge| (network, bridge)))
+        .flat_map(move |(network, bridge)| bridge.pools().map(move |pool| of(network, pool)))
+}
+
+/// The bridge device: as asked for, else Docker's scheme.
+fn device(asked: Option<String>, id: &Id, networks: &[Network]) -> Result<String, Error> {
+    let device = asked.unwrap_or_else(|| format!("br-{}", id.short(12)));
+    let holder =
+        networks.iter().find(|network| network.bridge().is_some_and(|bridge| bridge.device == device));
+    match holder {
+        Some(network) => Err(Error::NameTaken {
+            kind: "network",
+            name: format!("{} with the bridge {device}", network.name),
+        }),
+        None => Ok(device),
+    }
+}
