@@ -43,6 +43,8 @@ enum Tier {
     System,
     /// What the RFCs ask of a NAT, on the wire (tests/nat/requirements.txt): needs root
     Nat,
+    /// What people do with container networks, told line by line (tests/stories): needs root
+    Stories,
     /// Commands, their output and exit codes: needs root
     Cli,
 }
@@ -329,6 +331,7 @@ impl Tier {
             Self::Datapath => "datapath",
             Self::System => "system",
             Self::Nat => "nat",
+            Self::Stories => "stories",
             Self::Cli => "cli",
         }
     }
@@ -345,7 +348,7 @@ impl Tier {
             // The harness has pure parts too: its packet builder. The fuzzer's corpus needs no kernel either.
             Self::Unit => vec![cargo(&[]), cargo(&["-p", "tests", "--lib"]), cargo(&["-p", "fuzz"])],
             // One at a time: they measure, and they share the machine's processors and its program memory.
-            Self::Datapath | Self::Cli => vec![binary(self.name())],
+            Self::Datapath | Self::Stories | Self::Cli => vec![binary(self.name())],
             Self::System => vec![binary(self.name()), binary("differential")],
             // These wait for most of their time, each on hosts of its own.
             Self::Nat => vec![cargo(&["-p", "tests", "--test", self.name(), "--", "--test-threads=4"])],
