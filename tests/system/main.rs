@@ -12,6 +12,7 @@ mod isolation;
 mod large_mtu;
 mod leave;
 mod many_connections;
+mod moby;
 mod modules;
 mod reserve;
 mod resolver;
