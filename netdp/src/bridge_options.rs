@@ -10,7 +10,7 @@ use crate::model::Dependence;
 use crate::netlink::MAX_NAME;
 
 /// The smallest MTU that IPv4 allows (RFC 791), and the largest that a bridge takes.
-const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
+pub(crate) const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
 
 /// What `-o` can say.
 #[derive(Debug, Eq, PartialEq)]

@@ -3,6 +3,8 @@
 //! Links are called by name here and their numbers are put in when a row is compared or written: a link that
 //! is still to be made has no number yet.
 
+mod lan;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -21,6 +23,8 @@ use crate::model::{
     Attachment, Bridge, Endpoint, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
 };
 
+pub use lan::{LanLink, VlanLink};
+
 /// Name of the loopback interface in every namespace.
 const LOOPBACK: &str = "lo";
 
@@ -33,6 +37,10 @@ pub struct Desired {
     pub bridges: BTreeMap<String, BridgeLink>,
     /// Veth pairs by the name of their end on the host.
     pub veths: BTreeMap<String, Veth>,
+    /// Interfaces on a LAN by alias.
+    pub lans: BTreeMap<String, LanLink>,
+    /// VLANs of interfaces of the host by name; those that are there are taken as they are.
+    pub vlans: BTreeMap<String, VlanLink>,
     /// Programs by hook and name of the interface.
     pub hooks: BTreeSet<(Hook, String)>,
     /// The prefilter by name of the uplink.
@@ -245,6 +253,17 @@ impl Desired {
         self.binds = true;
     }
 
+    /// Whether it has a link of that name on the host.
+    pub fn has_link(&self, name: &str) -> bool {
+        self.veths.contains_key(name) || self.bridges.contains_key(name) || self.vlans.contains_key(name)
+    }
+
+    /// The interfaces in containers.
+    pub fn insides(&self) -> impl Iterator<Item = &Inside> {
+        let veths = self.veths.values().map(|veth| &veth.inside);
+        veths.chain(self.lans.values().map(|lan| &lan.inside))
+    }
+
     /// Adds a prefix of the deny list.
     pub fn add_denied(&mut self, prefix: IpNet) {
         self.rows.insert(Row::Plain(Entry::Denied(subnet_key(prefix))));
@@ -252,6 +271,9 @@ impl Desired {
 
     /// Adds a network; one without a bridge needs nothing.
     pub fn add_network(&mut self, network: &Network) {
+        if let Some(lan) = network.lan() {
+            return self.add_parent(network, lan);
+        }
         let Some(bridge) = network.bridge() else { return };
         for pool in bridge.pools() {
             self.rows.insert(Row::Plain(Entry::Subnet(subnet_key(pool.subnet), network.number)));
@@ -276,6 +298,9 @@ impl Desired {
 
     /// Adds one interface of an endpoint with its ports.
     pub fn add_attachment(&mut self, network: &Network, endpoint: &Endpoint, attachment: &Attachment) {
+        if let Some(lan) = network.lan() {
+            return self.add_on_lan((network, lan), endpoint, attachment);
+        }
         let Some(bridge) = network.bridge() else { return };
         let veth = attachment.veth();
         self.hooks.insert((Hook::FromContainer, veth.clone()));
@@ -297,7 +322,7 @@ impl Desired {
             self.rows.insert(Row::Port { veth: veth.clone(), key, rest });
             self.rows.extend(port.sources.keys(key).map(|source| Row::Plain(Entry::Source(source))));
         }
-        self.veths.insert(veth, pair(bridge, endpoint, attachment));
+        self.veths.insert(veth, pair((network, bridge), endpoint, attachment));
     }
 }
 
@@ -448,23 +473,26 @@ fn flags(port: &PublishedPort) -> u16 {
         | flag(port.host_address.is_unspecified(), port_flags::EVERY_ADDRESS)
 }
 
-fn pair(bridge: &Bridge, endpoint: &Endpoint, attachment: &Attachment) -> Veth {
-    let inside = Inside {
+fn inside(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Inside {
+    Inside {
         netns: endpoint.netns.clone(),
         ifname: attachment.ifname.clone(),
         mac: attachment.mac,
         addresses: attachment
             .addresses()
-            .filter_map(|address| Some(bridge.pool_like(address)?.net_of(address)))
+            .filter_map(|address| Some(network.pool_like(address)?.net_of(address)))
             .collect(),
-        gateways: bridge.pools().filter(|_| !bridge.internal).map(|pool| pool.gateway).collect(),
-    };
+        gateways: network.pools().filter(|_| !network.is_internal()).map(|pool| pool.gateway).collect(),
+    }
+}
+
+fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment: &Attachment) -> Veth {
     Veth {
         alias: veth_alias(attachment),
         host_mac: host_mac(attachment),
         mtu: bridge.mtu,
         bridge: bridge.device.clone(),
-        inside,
+        inside: inside(network, endpoint, attachment),
     }
 }
 

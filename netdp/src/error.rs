@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::PublishedPort;
 use crate::names::Unresolved;
-use crate::{datapath, host, ipam, netlink, output, plan, publish, service, store};
+use crate::{datapath, host, ipam, lan, netlink, output, plan, publish, service, store};
 
 /// Why a command did not do what it was asked for. The host and the database are as they were before, unless
 /// the message says otherwise.
@@ -50,6 +50,9 @@ pub enum Error {
     /// An interface of somebody else's is in the way.
     #[error(transparent)]
     Foreign(#[from] plan::Foreign),
+    /// A network on a LAN.
+    #[error(transparent)]
+    Lan(#[from] lan::Error),
     /// Serving the datapath.
     #[error(transparent)]
     Service(#[from] service::Error),
@@ -332,6 +335,7 @@ impl Error {
             Self::Unresolved(Unresolved::Unknown { .. }) => Some("see netdp ps -a".to_owned()),
             Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
             Self::Ipam(error) => error.advice().map(str::to_owned),
+            Self::Lan(error) => error.advice().map(str::to_owned),
             Self::Store(error) => error.advice(),
             _ => self.plain_advice().map(str::to_owned),
         }

@@ -16,6 +16,7 @@ use crate::world::{Scope, World};
 pub(crate) struct State {
     pub(crate) loaded: bool,
     pub(crate) links: BTreeMap<String, LinkFacts>,
+    pub(crate) lans: BTreeSet<String>,
     pub(crate) insides: BTreeMap<String, Inside>,
     pub(crate) addresses: BTreeSet<(u32, IpNet)>,
     pub(crate) sysctls: BTreeMap<String, String>,
@@ -246,6 +247,8 @@ impl Fake {
                 assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
             }
             Step::RestoreRoute { .. } => {}
+            Step::CreateLan { lan } => drop(self.state.lans.insert(lan.alias.clone())),
+            Step::RemoveLan { lan } => drop(self.state.lans.remove(&lan.alias)),
             Step::JoinBridge { link, bridge } => {
                 let bridge = self.link(bridge)?.index;
                 self.link(link)?.controller = Some(bridge);
@@ -276,6 +279,7 @@ impl World for Fake {
         let mut observed = Observed {
             loaded: state.loaded,
             links: state.links,
+            lans: state.lans,
             addresses: state.addresses,
             sysctls: state.sysctls,
             hooks: state.hooks,

@@ -163,7 +163,7 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
     for (limit, value) in store.limits()? {
         desired.add_limit(limit, value);
     }
-    for network in &networks {
+    for network in networks.iter().filter(|network| !lacks_parent(network, &observed)) {
         desired.add_network(network);
     }
     for denied in store.denied()? {
@@ -180,6 +180,12 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
         applied.extend(restore(world, &part).await);
     }
     Ok(applied)
+}
+
+/// Its VLAN is made with the next interface on it: an interface of the host that is missing must not keep the rest from being
+/// served.
+fn lacks_parent(network: &Network, observed: &Observed) -> bool {
+    network.lan().is_some_and(|lan| !observed.links.contains_key(&lan.parent))
 }
 
 async fn restore<W: World>(world: &mut W, part: &Part<'_>) -> Applied {
@@ -220,6 +226,7 @@ impl<'a> Part<'a> {
         Self { network, endpoint, attachment }
     }
 
+    /// Of one on a LAN the host has nothing: it is looked at in its container.
     fn is_there(&self, observed: &Observed) -> bool {
         let bridge = self.network.bridge().map_or("", |bridge| bridge.device.as_str());
         observed.has_veth(&self.attachment.veth(), &veth_alias(self.attachment), bridge)

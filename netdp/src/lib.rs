@@ -26,6 +26,7 @@ pub mod error;
 pub mod host;
 pub mod instance;
 pub mod ipam;
+pub mod lan;
 pub mod model;
 pub mod names;
 pub mod netlink;

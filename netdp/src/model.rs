@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod host;
+mod lan;
 mod mac;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ pub use endpoint::{
     Attachment, AttachmentOptions, Endpoint, EndpointOptions, Netns, Protocol, PublishedPort, Resolver,
 };
 pub use host::{Host, Mechanism, OtherWays, Prefilter, Uplink};
+pub use lan::{IpvlanMode, Lan, LanMode, MacvlanMode};
 pub use mac::Mac;
 
 /// Name of the network that the first `up` makes.
@@ -49,11 +51,12 @@ pub struct Network {
 }
 
 /// The kinds of network.
-#[expect(clippy::large_enum_variant, reason = "a host has few networks, and most of them are bridges")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Driver {
     /// A bridge device with a subnet of its own.
     Bridge(Bridge),
+    /// Interfaces on one of the host's, with a subnet of the LAN.
+    Lan(Lan),
     /// The host's own network namespace; listed so that it has a name.
     Host,
     /// No network at all; listed so that it has a name.
@@ -65,6 +68,7 @@ impl Driver {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Bridge(_) => "bridge",
+            Self::Lan(lan) => lan.mode.driver(),
             Self::Host => "host",
             Self::Null => "null",
         }
@@ -236,8 +240,58 @@ impl Network {
     pub fn bridge(&self) -> Option<&Bridge> {
         match &self.driver {
             Driver::Bridge(bridge) => Some(bridge),
+            Driver::Lan(_) | Driver::Host | Driver::Null => None,
+        }
+    }
+
+    /// What a network on a LAN has.
+    pub fn lan(&self) -> Option<&Lan> {
+        match &self.driver {
+            Driver::Lan(lan) => Some(lan),
+            Driver::Bridge(_) | Driver::Host | Driver::Null => None,
+        }
+    }
+
+    /// Its IPv4 addresses, if it has any.
+    pub fn pool4(&self) -> Option<&Pool> {
+        match &self.driver {
+            Driver::Bridge(bridge) => bridge.pool4.as_ref(),
+            Driver::Lan(lan) => lan.pool4.as_ref(),
             Driver::Host | Driver::Null => None,
         }
+    }
+
+    /// Its IPv6 addresses, if it has any.
+    pub fn pool6(&self) -> Option<&Pool> {
+        match &self.driver {
+            Driver::Bridge(bridge) => bridge.pool6.as_ref(),
+            Driver::Lan(lan) => lan.pool6.as_ref(),
+            Driver::Host | Driver::Null => None,
+        }
+    }
+
+    /// Its addresses, IPv4 first.
+    pub fn pools(&self) -> impl Iterator<Item = &Pool> {
+        self.pool4().into_iter().chain(self.pool6())
+    }
+
+    /// Its addresses of the family that an address is of.
+    pub fn pool_like(&self, address: IpAddr) -> Option<&Pool> {
+        if address.is_ipv4() { self.pool4() } else { self.pool6() }
+    }
+
+    /// Whether its endpoints have no way out.
+    pub fn is_internal(&self) -> bool {
+        match &self.driver {
+            Driver::Bridge(bridge) => bridge.internal,
+            Driver::Lan(lan) => lan.internal,
+            Driver::Host | Driver::Null => false,
+        }
+    }
+
+    /// Whether endpoints can be attached to it.
+    pub fn is_attachable(&self) -> bool {
+        matches!(self.driver, Driver::Bridge(_) | Driver::Lan(_))
     }
 
     /// Whether `up` made it, so that nobody removes it.

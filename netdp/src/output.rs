@@ -9,7 +9,7 @@ use comfy_table::presets;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
-use crate::model::{Attachment, Bridge, Endpoint, Network, Pool, PublishedPort};
+use crate::model::{Attachment, Endpoint, Network, Pool, PublishedPort};
 
 /// Digits of an id in a table.
 pub const SHORT: usize = 12;
@@ -64,25 +64,21 @@ pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
         .filter(|(_, attachment)| attachment.network == network.number)
         .map(|(endpoint, attachment)| (endpoint.id.to_string(), member(network, endpoint, attachment)))
         .collect();
-    let bridge = network.bridge();
+    let is_bare = !network.is_attachable();
     json!({
         "Name": network.name,
         "Id": network.id,
         "Created": timestamp(network.created),
         "Scope": "local",
         "Driver": network.driver.name(),
-        "EnableIPv4": bridge.is_none_or(|bridge| bridge.pool4.is_some()),
-        "EnableIPv6": bridge.is_some_and(|bridge| bridge.pool6.is_some()),
-        "IPAM": { "Driver": "default", "Options": {}, "Config": bridge.map_or_else(Vec::new, ipam) },
-        "Internal": bridge.is_some_and(|bridge| bridge.internal),
+        "EnableIPv4": is_bare || network.pool4().is_some(),
+        "EnableIPv6": network.pool6().is_some(),
+        "IPAM": { "Driver": "default", "Options": {}, "Config": network.pools().map(config).collect::<Vec<_>>() },
+        "Internal": network.is_internal(),
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
     })
-}
-
-fn ipam(bridge: &Bridge) -> Vec<Map<String, Value>> {
-    bridge.pools().map(config).collect()
 }
 
 fn config(pool: &Pool) -> Map<String, Value> {
@@ -110,9 +106,9 @@ fn member(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Va
 
 /// An address with the length of its subnet's prefix; empty for none.
 fn net(network: &Network, address: Option<impl Into<IpAddr>>) -> String {
-    let net = address.map(Into::into).and_then(|address| {
-        network.bridge()?.pool_like(address).map(|pool| pool.net_of(address).to_string())
-    });
+    let net = address
+        .map(Into::into)
+        .and_then(|address| network.pool_like(address).map(|pool| pool.net_of(address).to_string()));
     net.unwrap_or_default()
 }
 
@@ -141,10 +137,9 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
 }
 
 fn joined(network: &Network, attachment: &Attachment) -> Value {
-    let bridge = network.bridge();
-    let [pool4, pool6] = [bridge.and_then(|it| it.pool4.as_ref()), bridge.and_then(|it| it.pool6.as_ref())];
+    let [pool4, pool6] = [network.pool4(), network.pool6()];
     let gateway = |pool: Option<&Pool>| {
-        let pool = pool.filter(|_| bridge.is_some_and(|bridge| !bridge.internal));
+        let pool = pool.filter(|_| !network.is_internal());
         text(pool.map(|pool| pool.gateway))
     };
     let length = |pool: Option<&Pool>| pool.map_or(0, |pool| pool.subnet.prefix_len());
@@ -159,7 +154,7 @@ fn joined(network: &Network, attachment: &Attachment) -> Value {
         "GlobalIPv6PrefixLen": length(pool6),
         "MacAddress": attachment.mac,
         "InterfaceName": attachment.ifname,
-        "HostInterfaceName": attachment.veth(),
+        "HostInterfaceName": text(network.bridge().map(|_| attachment.veth())),
     })
 }
 

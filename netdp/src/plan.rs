@@ -19,7 +19,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::datapath::{Entry, Hook, XdpMode};
-use crate::desired::{BridgeLink, Desired, Inside, Row, RowKey, Veth};
+use crate::desired::{BridgeLink, Desired, Inside, LanLink, Row, RowKey, Veth, VlanLink};
 use crate::model::{Host, Mac, Prefilter};
 
 /// One thing to do, small enough to be done or not done.
@@ -87,6 +87,23 @@ pub enum Step {
     RestoreRoute {
         /// The interface that they lead by.
         inside: Inside,
+    },
+    /// Make an interface of a container on a LAN, with addresses and routes and up.
+    CreateLan {
+        /// What it is like.
+        lan: LanLink,
+    },
+    /// The contrary.
+    RemoveLan {
+        /// What it is like.
+        lan: LanLink,
+    },
+    /// Make a VLAN of an interface of the host, down.
+    CreateVlan {
+        /// Its name.
+        name: String,
+        /// What it is like.
+        vlan: VlanLink,
     },
     /// Make an interface a port of a bridge.
     JoinBridge {
@@ -174,6 +191,8 @@ pub struct Observed {
     pub loaded: bool,
     /// Interfaces by name.
     pub links: BTreeMap<String, LinkFacts>,
+    /// Interfaces on a LAN that are finished, by alias; of those that were asked about.
+    pub lans: BTreeSet<String>,
     /// Addresses by interface.
     pub addresses: BTreeSet<(u32, IpNet)>,
     /// Settings by their path under `/proc/sys`.
@@ -250,6 +269,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Forei
     planner.guard();
     planner.bridges();
     planner.veths();
+    planner.lans();
     planner.reach();
     planner.end_moved_flows();
     Ok(planner.changes)
@@ -259,7 +279,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Forei
 pub fn removal(part: &Desired, observed: &Observed) -> Vec<Change> {
     let nothing = Desired::default();
     let mut planner = Planner::new(&nothing, observed);
-    planner.going = part.veths.keys().chain(part.bridges.keys()).cloned().collect();
+    planner.going = part.veths.keys().chain(part.bridges.keys()).chain(part.vlans.keys()).cloned().collect();
+    planner.leave_lans(part);
     planner.remove();
     planner.changes
 }
@@ -291,9 +312,7 @@ struct Planner<'a> {
 
 impl<'a> Planner<'a> {
     fn new(desired: &'a Desired, observed: &'a Observed) -> Self {
-        let unwanted = |(name, facts): &(&String, &LinkFacts)| {
-            facts.ours() && !desired.veths.contains_key(*name) && !desired.bridges.contains_key(*name)
-        };
+        let unwanted = |(name, facts): &(&String, &LinkFacts)| facts.ours() && !desired.has_link(name);
         // Of a part, the bridge of an endpoint is looked at too, and belongs to others as well.
         let going = observed.links.iter().filter(|_| observed.whole).filter(unwanted);
         let going = going.map(|(name, _)| name.clone()).collect();
@@ -525,6 +544,33 @@ impl<'a> Planner<'a> {
                 self.push(Step::JoinBridge { link: link.clone(), bridge: veth.bridge.clone() }, None);
                 self.push(Step::SetUp { link }, None);
             }
+        }
+    }
+
+    fn lans(&mut self) {
+        for (name, vlan) in &self.desired.vlans {
+            let link = name.clone();
+            let facts = self.observed.links.get(name);
+            if facts.is_none() {
+                let create = Step::CreateVlan { name: link.clone(), vlan: vlan.clone() };
+                self.push(create, Some(Step::DeleteLinks { links: vec![link.clone()] }));
+            }
+            // One of somebody else's is down because they want it so.
+            if facts.is_none_or(|facts| facts.ours() && !facts.up) {
+                self.push(Step::SetUp { link }, None);
+            }
+        }
+        for (alias, lan) in &self.desired.lans {
+            if !self.observed.lans.contains(alias) {
+                let inverse = Step::RemoveLan { lan: lan.clone() };
+                self.push(Step::CreateLan { lan: lan.clone() }, Some(inverse));
+            }
+        }
+    }
+
+    fn leave_lans(&mut self, part: &Desired) {
+        for lan in part.lans.values() {
+            self.push(Step::RemoveLan { lan: lan.clone() }, None);
         }
     }
 

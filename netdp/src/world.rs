@@ -1,6 +1,7 @@
 //! The kernel as `plan` sees it and as `reconcile` changes it.
 
 pub(crate) mod fragments;
+mod lan;
 mod prefilter;
 
 use std::cell::RefCell;
@@ -253,10 +254,16 @@ impl Kernel {
     async fn part(&self, desired: &Desired) -> Result<Observed, Error> {
         let mut observed = Observed::default();
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
-        for name in veths.chain(desired.bridges.keys()).collect::<BTreeSet<_>>() {
+        let vlans = desired.vlans.keys();
+        for name in veths.chain(desired.bridges.keys()).chain(vlans).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
                 self.numbers.borrow_mut().insert(name.clone(), link.index);
                 observed.links.insert(name.clone(), self.facts(&link));
+            }
+        }
+        for (alias, lan) in &desired.lans {
+            if self.is_on_lan(lan).await? {
+                observed.lans.insert(alias.clone());
             }
         }
         if desired.bridges.keys().any(|name| observed.links.contains_key(name)) {
@@ -505,6 +512,9 @@ impl World for Kernel {
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
             Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
             Step::RestoreRoute { inside } => self.restore_route(inside).await,
+            Step::CreateLan { lan } => self.create_lan(lan).await,
+            Step::RemoveLan { lan } => self.remove_lan(lan).await,
+            Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan).await,
             Step::JoinBridge { link, bridge } => self.join_bridge(link, bridge).await,
             Step::RemoveVeth { link } => self.remove_veth(link).await,
             Step::DeleteLinks { links } => self.delete_links(links).await,

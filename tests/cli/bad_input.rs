@@ -188,7 +188,7 @@ fn subnets_that_clash_or_are_malformed_are_refused() {
         (&["--ipv6", "--subnet", "fd00::/64", "--ip-range", "fd01::/80"], "ip-range"),
         (&["--ipv6", "--subnet", "fd00::/64", "--aux-address", "a=x"], "--aux-address"),
         (&["--ipv6", "-o", "mtu=1279"], "1280"),
-        (&["-d", "macvlan"], "not supported"),
+        (&["-d", "macvlan"], "a macvlan network needs the interface"),
         (&["-d", "overlay"], "not supported"),
     ] {
         assert_refused(&host, &[&["network", "create"], options, &["green"]].concat(), 1, words);

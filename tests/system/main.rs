@@ -9,6 +9,7 @@ mod deny;
 mod follow;
 mod ipv6;
 mod isolation;
+mod lan;
 mod large_mtu;
 mod leave;
 mod many_connections;

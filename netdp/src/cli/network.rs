@@ -32,10 +32,12 @@ pub enum Network {
     netdp network create --subnet 10.5.0.0/16 --gateway 10.5.0.254 green\n  \
     netdp network create --internal -o icc=false quiet\n  \
     netdp network create --ipv6 both                          IPv4 and IPv6, free subnets\n  \
-    netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n\n\
-    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, udp-mapping, udp-filtering, or their com.docker.network names.")]
+    netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n  \
+    netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n\n\
+    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, snat-ip, masquerade-exclude, udp-mapping, udp-filtering,\n\
+    or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu.")]
 pub struct NetworkCreate {
-    /// bridge is supported in this version.
+    /// What kind of network it is.
     #[arg(short, long, value_enum, default_value = "bridge")]
     pub driver: DriverArg,
     /// The network's addresses, once per family; a free subnet is chosen without it.
@@ -78,9 +80,9 @@ pub struct NetworkCreate {
 pub enum DriverArg {
     /// A bridge with a subnet of its own.
     Bridge,
-    /// Not supported in this version.
+    /// Endpoints on the LAN of an interface, with a MAC each.
     Macvlan,
-    /// Not supported in this version.
+    /// Endpoints on the LAN of an interface, all with its MAC.
     Ipvlan,
     /// The host's own namespace; made by `up` and there once.
     Host,

@@ -77,8 +77,8 @@ async fn restore_route(
     for attachment in staying {
         let Some(network) = network_of(attachment, networks) else { continue };
         let part = Part::new(network, endpoint, attachment).alone();
-        for veth in part.veths.into_values() {
-            if let Err(error) = kernel.apply(&Step::RestoreRoute { inside: veth.inside }).await {
+        for inside in part.insides().cloned() {
+            if let Err(error) = kernel.apply(&Step::RestoreRoute { inside }).await {
                 tracing::warn!("{} may have no default route any more: {error}", endpoint.name);
             }
         }

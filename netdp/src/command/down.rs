@@ -9,8 +9,9 @@ use nix::unistd::Pid;
 use super::Context;
 use crate::Error;
 use crate::cli::Down;
+use crate::desired::Desired;
 use crate::host::lock;
-use crate::instance::Place;
+use crate::instance::{self, Place};
 use crate::plan::teardown;
 use crate::reconcile;
 use crate::store;
@@ -63,7 +64,22 @@ async fn take_away(place: &Place) -> Result<(), Error> {
     };
     kernel.adopt(place.unfinished()?);
     let observed = kernel.observe(Scope::Everything).await?;
-    reconcile::remove(&mut kernel, &teardown(&observed)).await?;
+    let mut errors = Vec::new();
+    for part in on_lans(place) {
+        errors.extend(instance::take_down(&mut kernel, &part).await.err());
+    }
+    errors.extend(reconcile::remove(&mut kernel, &teardown(&observed)).await.err());
+    Error::all(errors)?;
     place.forget();
     Ok(())
+}
+
+/// Interfaces on a LAN are in their containers, and the host has nothing that tells of them but the database.
+fn on_lans(place: &Place) -> Vec<Desired> {
+    let (networks, endpoints) = instance::read(place).unwrap_or_else(|error| {
+        tracing::warn!("interfaces on a LAN stay, as nobody knows of them: {error}");
+        (Vec::new(), Vec::new())
+    });
+    let parts = endpoints.iter().flat_map(|endpoint| instance::parts(endpoint, &networks));
+    parts.map(|part| part.alone()).filter(|part| !part.lans.is_empty()).collect()
 }

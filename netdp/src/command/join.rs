@@ -12,8 +12,9 @@ use crate::Error;
 use crate::host::netns;
 use crate::instance::{self, Part, Session};
 use crate::ipam;
+use crate::lan;
 use crate::model::{
-    Attachment, AttachmentOptions, Bridge, Endpoint, EndpointOptions, Mac, Netns, Network, Pool, v4, v6,
+    Attachment, AttachmentOptions, Endpoint, EndpointOptions, LanMode, Mac, Netns, Network, Pool, v4, v6,
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::output;
@@ -49,13 +50,28 @@ pub(super) async fn join(
     container: &Container,
     request: &Request,
 ) -> Result<Endpoint, Error> {
-    let Some(bridge) = network.bridge() else {
-        return Err(Error::NotAttachable { name: network.name.to_string(), driver: network.driver.name() });
-    };
-    if bridge.internal && !request.ports.is_empty() {
-        return Err(Error::InternalPublish(network.name.to_string()));
+    can_join(network, request)?;
+    Join { request, network, container }.run(session, networks).await
+}
+
+/// Whether the network has what is asked for.
+fn can_join(network: &Network, request: &Request) -> Result<(), Error> {
+    let name = || network.name.to_string();
+    if !network.is_attachable() {
+        return Err(Error::NotAttachable { name: name(), driver: network.driver.name() });
     }
-    Join { request, network, bridge, container }.run(session, networks).await
+    if let Some(lan) = network.lan() {
+        if !request.ports.is_empty() {
+            return Err(lan::Error::Publish(name()).into());
+        }
+        if matches!(lan.mode, LanMode::Ipvlan(_)) && request.mac_address.is_some() {
+            return Err(lan::Error::MacOfParent(name()).into());
+        }
+    }
+    if network.is_internal() && !request.ports.is_empty() {
+        return Err(Error::InternalPublish(name()));
+    }
+    Ok(())
 }
 
 /// The namespace that is to be attached.
@@ -95,7 +111,6 @@ fn absolute(path: &Path) -> Result<PathBuf, Error> {
 struct Join<'a> {
     request: &'a Request,
     network: &'a Network,
-    bridge: &'a Bridge,
     container: &'a Container,
 }
 
@@ -227,7 +242,7 @@ impl Join<'_> {
     }
 
     async fn attachment(&self, session: &Session) -> Result<Attachment, Error> {
-        let used = session.store.used_addresses(self.network.number)?;
+        let used = self.used(session).await?;
         let [addr4, addr6] = self.addresses(&used)?;
         let mut attachment = Attachment {
             id: Id::random().map_err(Error::io("read random bytes"))?,
@@ -239,9 +254,23 @@ impl Join<'_> {
             options: self.request.attachment.clone(),
             ports: Vec::new(),
         };
-        let (specs, binding) = (&self.request.ports, self.bridge.host_binding);
+        let (specs, binding) = (&self.request.ports, self.host_binding());
         attachment.ports = host_ports::allocate(&session.store, specs, binding, &attachment)?;
         Ok(attachment)
+    }
+
+    /// Addresses that are somebody's; on a LAN the host's own are on it too.
+    async fn used(&self, session: &Session) -> Result<BTreeSet<IpAddr>, Error> {
+        let mut used = session.store.used_addresses(self.network.number)?;
+        if self.network.lan().is_some() {
+            used.extend(session.kernel.outside_addresses().await?);
+        }
+        Ok(used)
+    }
+
+    /// Where `-p 8080:80` listens.
+    fn host_binding(&self) -> IpAddr {
+        self.network.bridge().map_or(Ipv4Addr::UNSPECIFIED.into(), |bridge| bridge.host_binding)
     }
 
     /// One of each family that the network has: as asked for, else the lowest free one.
@@ -255,8 +284,8 @@ impl Join<'_> {
             (None, None) => Ok(None),
         };
         Ok([
-            choose(self.bridge.pool4.as_ref(), self.request.ip.map(IpAddr::V4), "IPv4")?,
-            choose(self.bridge.pool6.as_ref(), self.request.ip6.map(IpAddr::V6), "IPv6")?,
+            choose(self.network.pool4(), self.request.ip.map(IpAddr::V4), "IPv4")?,
+            choose(self.network.pool6(), self.request.ip6.map(IpAddr::V6), "IPv6")?,
         ])
     }
 
@@ -302,7 +331,7 @@ impl Join<'_> {
         if self.request.ifname.as_ref().is_some_and(|ifname| *ifname != present.ifname) {
             return otherwise(format!("the interface {}", present.ifname));
         }
-        if !host_ports::satisfied(&self.request.ports, present, self.bridge.host_binding)? {
+        if !host_ports::satisfied(&self.request.ports, present, self.host_binding())? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
             return otherwise(format!("these published ports: {ports}"));

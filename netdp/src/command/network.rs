@@ -14,7 +14,8 @@ use crate::host::pools;
 use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
-use crate::model::{Bridge, DEFAULT_MTU, Driver, Mac, Network, Pool};
+use crate::lan;
+use crate::model::{Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
 use crate::names::{Id, Name, random_bytes};
 use crate::store::Store;
 
@@ -47,26 +48,26 @@ pub(super) struct Request {
 impl Request {
     /// All that can be said without a look at the host.
     pub(super) fn check(&self) -> Result<(), Error> {
-        self.refuse_unsupported()?;
+        let kind = self.kind()?;
+        if !self.ipv4 && !self.ipv6 {
+            return Err(Error::NoFamilies);
+        }
         Families::read(self)?;
-        Options::read(&self.options)?;
-        Ok(())
+        match kind {
+            None => Options::read(&self.options).map(drop),
+            Some(kind) => lan::Options::read(kind, &self.options).map(drop),
+        }
     }
 
-    fn refuse_unsupported(&self) -> Result<(), Error> {
-        let driver = match self.driver {
-            DriverArg::Bridge => None,
-            DriverArg::Host => return Err(Error::Premade("host".to_owned())),
-            DriverArg::None => return Err(Error::Premade("none".to_owned())),
-            DriverArg::Macvlan => Some("macvlan"),
-            DriverArg::Ipvlan => Some("ipvlan"),
-            DriverArg::Overlay => Some("overlay"),
-        };
-        let unsupported = |what: String| Err(Error::Unsupported(what));
-        match driver {
-            Some(driver) => unsupported(format!("the driver {driver}")),
-            None if !self.ipv4 && !self.ipv6 => Err(Error::NoFamilies),
-            None => Ok(()),
+    /// None is a bridge.
+    fn kind(&self) -> Result<Option<lan::Kind>, Error> {
+        match self.driver {
+            DriverArg::Bridge => Ok(None),
+            DriverArg::Macvlan => Ok(Some(lan::Kind::Macvlan)),
+            DriverArg::Ipvlan => Ok(Some(lan::Kind::Ipvlan)),
+            DriverArg::Host => Err(Error::Premade("host".to_owned())),
+            DriverArg::None => Err(Error::Premade("none".to_owned())),
+            DriverArg::Overlay => Err(Error::Unsupported("the driver overlay".to_owned())),
         }
     }
 
@@ -91,7 +92,10 @@ pub(super) async fn create(session: &mut Session, request: &Request) -> Result<N
         return Err(Error::NameTaken { kind: "network", name: request.name.to_string() });
     }
     let id = Id::random().map_err(Error::io("read random bytes"))?;
-    let (driver, new_ula) = bridge(session, request, &networks, &id).await?;
+    let (driver, new_ula) = match request.kind()? {
+        None => bridge(session, request, &networks, &id).await?,
+        Some(kind) => on_lan(session, request, &networks, kind).await?,
+    };
     add(session, request.network(id, driver), new_ula).await
 }
 
@@ -103,14 +107,13 @@ async fn bridge(
     id: &Id,
 ) -> Result<(Driver, Option<Ipv6Net>), Error> {
     let (families, options) = (Families::read(request)?, Options::read(&request.options)?);
-    let mut taken: Vec<Taken> = taken_by(networks).collect();
-    taken.extend(session.kernel.taken().await?);
+    let taken: Vec<Taken> = taken_by(networks).chain(session.kernel.taken().await?).collect();
     let device = device(options.bridge_name.clone(), id, networks)?;
     let mtu = match options.mtu {
         Some(mtu) => mtu,
         None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
     };
-    let pools = families.choose(&session.store, &taken)?;
+    let pools = families.choose(&session.store, &taken, &taken)?;
     if pools.pool6.is_some() {
         ipv6_fits(mtu)?;
     }
@@ -136,6 +139,33 @@ async fn bridge(
     Ok((Driver::Bridge(bridge), pools.new_ula))
 }
 
+/// Interfaces on one of the host's. Their subnet is the LAN's, which the host has routes to.
+async fn on_lan(
+    session: &Session,
+    request: &Request,
+    networks: &[Network],
+    kind: lan::Kind,
+) -> Result<(Driver, Option<Ipv6Net>), Error> {
+    let (families, options) = (Families::read(request)?, lan::Options::read(kind, &request.options)?);
+    let holder = networks.iter().find(|it| it.lan().is_some_and(|lan| lan.parent == options.parent));
+    if let Some(network) = holder {
+        let (network, parent) = (network.name.to_string(), options.parent);
+        return Err(lan::Error::ParentInUse { network, parent }.into());
+    }
+    let of_networks: Vec<Taken> = taken_by(networks).collect();
+    let taken: Vec<Taken> = of_networks.iter().cloned().chain(session.kernel.taken().await?).collect();
+    let Pools { pool4, pool6, new_ula } = families.choose(&session.store, &of_networks, &taken)?;
+    let lan::Options { parent, mode, mtu } = options;
+    let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal };
+    // A VLAN is made with the network, so that only what it is a VLAN of can be looked at.
+    match (session.kernel.parent(&lan.parent).await, lan.vlan()) {
+        (Ok(_), _) => session.kernel.try_lan(&lan.parent, lan.mode).await?,
+        (Err(_), Some((base, _))) => session.kernel.try_lan(base, lan.mode).await?,
+        (Err(error), None) => return Err(error),
+    }
+    Ok((Driver::Lan(lan), new_ula))
+}
+
 /// Makes the network, or nothing. As long as netdp is not up, only the database knows of it.
 async fn add(
     session: &mut Session,
@@ -154,7 +184,7 @@ async fn add(
     }
     let mut desired = Desired::default();
     desired.add_network(&network);
-    session.mark(desired.bridges.keys().map(String::as_str))?;
+    session.mark(desired.bridges.keys().chain(desired.vlans.keys()).map(String::as_str))?;
     session.kernel.heed_signals()?;
     let applied = instance::bring_up(&mut session.kernel, &desired).await;
     let result = commit(change, applied, &mut session.kernel).await;
@@ -207,9 +237,14 @@ impl Families {
         request.as_mut().ok_or_else(|| Error::FamilyOff { what: what(), family })
     }
 
-    fn choose(&self, store: &Store, taken: &[Taken]) -> Result<Pools, Error> {
+    /// A subnet that is asked for must be free of `given`, and one that is chosen of `chosen`.
+    fn choose(&self, store: &Store, given: &[Taken], chosen: &[Taken]) -> Result<Pools, Error> {
+        let choose = |request: &ipam::Request, default| {
+            let taken = if request.subnet.is_some() { given } else { chosen };
+            ipam::choose(request, default, taken)
+        };
         let docker = ipam::Default::Docker;
-        let pool4 = self.v4.as_ref().map(|request| ipam::choose(request, docker, taken)).transpose()?;
+        let pool4 = self.v4.as_ref().map(|request| choose(request, docker)).transpose()?;
         let Some(request) = &self.v6 else { return Ok(Pools { pool4, pool6: None, new_ula: None }) };
         if Sysctl::ipv6("lo", "disable_ipv6").get()?.is_none() {
             return Err(Error::Lacks(
@@ -221,7 +256,7 @@ impl Families {
             Some(prefix) => prefix,
             None => pools::ula(random_bytes().map_err(Error::io("read random bytes"))?),
         };
-        let pool6 = Some(ipam::choose(request, ipam::Default::Ula(prefix), taken)?);
+        let pool6 = Some(choose(request, ipam::Default::Ula(prefix))?);
         Ok(Pools { pool4, pool6, new_ula: known.is_none().then_some(prefix) })
     }
 }
@@ -247,10 +282,7 @@ pub(super) fn taken_by(networks: &[Network]) -> impl Iterator<Item = Taken> {
         let by = format!("network {}", network.name);
         Taken { net: pool.subnet, by }
     };
-    networks
-        .iter()
-        .filter_map(|network| network.bridge().map(|bridge| (network, bridge)))
-        .flat_map(move |(network, bridge)| bridge.pools().map(move |pool| of(network, pool)))
+    networks.iter().flat_map(move |network| network.pools().map(move |pool| of(network, pool)))
 }
 
 /// The bridge device: as asked for, else Docker's scheme.

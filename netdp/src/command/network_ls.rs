@@ -8,7 +8,7 @@ use super::Context;
 use crate::Error;
 use crate::cli::NetworkLs;
 use crate::instance;
-use crate::model::{Bridge, Network};
+use crate::model::Network;
 use crate::output;
 
 /// What `-f` can ask for.
@@ -37,15 +37,15 @@ pub(super) fn ls<W: Write>(context: &mut Context<'_, W>, args: &NetworkLs) -> Re
 
 fn row(network: &Network) -> Vec<String> {
     let (subnet, device) = match network.bridge() {
-        Some(bridge) => (subnets(bridge), bridge.device.clone()),
-        None => (String::new(), String::new()),
+        Some(bridge) => (subnets(network), bridge.device.clone()),
+        None => (subnets(network), network.lan().map(|lan| lan.parent.clone()).unwrap_or_default()),
     };
     let id = network.id.short(output::SHORT).to_owned();
     vec![id, network.name.to_string(), network.driver.name().to_owned(), "local".to_owned(), subnet, device]
 }
 
-fn subnets(bridge: &Bridge) -> String {
-    bridge.pools().map(|pool| pool.subnet.to_string()).collect::<Vec<_>>().join(" ")
+fn subnets(network: &Network) -> String {
+    network.pools().map(|pool| pool.subnet.to_string()).collect::<Vec<_>>().join(" ")
 }
 
 fn filter(key: &str) -> Result<fn(&Network, &str) -> bool, Error> {

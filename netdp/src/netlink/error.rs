@@ -61,6 +61,11 @@ impl Error {
         matches!(self.errno(), Some(Errno::ENODEV | Errno::ESRCH | Errno::EADDRNOTAVAIL))
     }
 
+    /// The kernel has no such kind of interface.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.errno(), Some(Errno::EOPNOTSUPP))
+    }
+
     /// The caller lacks a privilege.
     pub fn is_denied(&self) -> bool {
         matches!(self.errno(), Some(Errno::EPERM | Errno::EACCES))

@@ -178,7 +178,11 @@ impl Netlink {
     }
 
     /// Applies what the kernel does not take at creation; a link that cannot be finished is removed again.
-    async fn finish(&self, name: &str, change: LinkMessageBuilder<LinkUnspec>) -> Result<u32, Error> {
+    pub(super) async fn finish(
+        &self,
+        name: &str,
+        change: LinkMessageBuilder<LinkUnspec>,
+    ) -> Result<u32, Error> {
         let what = Request { operation: "configure interface", object: name };
         let finished = self
             .execute(what, RouteNetlinkMessage::NewLink(change.build()), CHANGE)

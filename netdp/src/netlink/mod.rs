@@ -6,6 +6,7 @@
 
 mod address;
 mod error;
+mod lan;
 mod link;
 mod nftables;
 mod qdisc;
@@ -29,6 +30,7 @@ use self::error::Request;
 pub use self::{
     address::Address,
     error::Error,
+    lan::Shared,
     link::{Link, MAX_MTU, MAX_NAME, VethEnd},
     nftables::sort_fragments,
     route::{MAIN_TABLE, Route, RouteKind},

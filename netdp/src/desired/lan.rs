@@ -1,0 +1,56 @@
+//! Interfaces of endpoints on a LAN: they are in the containers, and the host has nothing of them but the parent.
+
+use super::{Desired, Inside, veth_alias};
+use crate::model::{Attachment, Endpoint, Lan, LanMode, Network};
+
+/// An interface of a container on one of the host's.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LanLink {
+    /// Whose it is: `netdp:endpoint:<id of the attachment>`.
+    pub alias: String,
+    /// Name of the interface of the host.
+    pub parent: String,
+    /// How it shares the parent.
+    pub mode: LanMode,
+    /// MTU in bytes; none is the parent's.
+    pub mtu: Option<u32>,
+    /// All the rest.
+    pub inside: Inside,
+}
+
+/// An interface of the host that is a VLAN of another one, made where it is missing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct VlanLink {
+    /// Whose it is: `netdp:network:<id>`.
+    pub alias: String,
+    /// Name of the interface that it is a VLAN of.
+    pub base: String,
+    /// Number of the VLAN.
+    pub number: u16,
+}
+
+impl Desired {
+    /// Adds the parent of a LAN network, if that can be made.
+    pub(super) fn add_parent(&mut self, network: &Network, lan: &Lan) {
+        let Some((base, number)) = lan.vlan() else { return };
+        let alias = super::bridge_alias(network);
+        self.vlans.insert(lan.parent.clone(), VlanLink { alias, base: base.to_owned(), number });
+    }
+
+    /// Adds one interface of an endpoint on a LAN.
+    pub(super) fn add_on_lan(
+        &mut self,
+        (network, lan): (&Network, &Lan),
+        endpoint: &Endpoint,
+        attachment: &Attachment,
+    ) {
+        let link = LanLink {
+            alias: veth_alias(attachment),
+            parent: lan.parent.clone(),
+            mode: lan.mode,
+            mtu: lan.mtu,
+            inside: super::inside(network, endpoint, attachment),
+        };
+        self.lans.insert(link.alias.clone(), link);
+    }
+}
