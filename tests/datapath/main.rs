@@ -32,6 +32,7 @@ mod ipv4 {
     mod hairpin;
     mod icmp_error;
     mod masquerade;
+    mod mss;
     mod outgoing;
     mod protocols;
     mod route;
@@ -55,6 +56,7 @@ mod ipv6 {
     mod hairpin;
     mod icmp_error;
     mod masquerade;
+    mod mss;
     mod outgoing;
     mod protocols;
     mod route;

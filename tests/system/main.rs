@@ -15,6 +15,7 @@ mod leave;
 mod many_connections;
 mod moby;
 mod modules;
+mod mss;
 mod reserve;
 mod resolver;
 mod scale;

@@ -7,6 +7,7 @@ use netdp_common::{Flow, Reason, Zone, without};
 use super::access::Packet;
 use super::header::Hop;
 use super::maps::WITHOUT;
+use super::mss;
 use super::nat;
 use super::parse::Tuple;
 use super::route::{self, Route, Way};
@@ -58,6 +59,9 @@ pub(super) fn to_uplink(packet: &Packet, tuple: &Tuple, flow: &Flow, ingress: u3
         Route::FragNeeded => return Err(Reason::FragNeeded),
         Route::NoFib => return Err(Reason::NoFib),
     };
+    if mss::is_announced(tuple) {
+        mss::hold(packet, tuple, route::mtu(packet, tuple, ingress, &flow.dst))?;
+    }
     nat::rewrite(packet, tuple, flow, Hop::Routed)?;
     packet.mark_translated();
     let action = if flow.is_reply() { Action::Reply } else { Action::Masqueraded };

@@ -22,6 +22,7 @@ mod header;
 mod icmp;
 mod mapping;
 mod maps;
+mod mss;
 mod nat;
 mod neighbour;
 mod parse;

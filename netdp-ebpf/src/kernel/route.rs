@@ -69,6 +69,26 @@ impl Answer {
         }
     }
 
+    /// The question after the way of a packet of this length.
+    #[inline(always)]
+    fn begin(&mut self, tuple: &Tuple, ingress: u32, dst: &Addr, len: u16) {
+        let fib = &mut self.fib;
+        // SAFETY: all-zero is a valid value of this struct of integers and unions of integers.
+        *fib = unsafe { core::mem::zeroed() };
+        fib.l4_protocol = tuple.key.proto;
+        fib.ifindex = ingress;
+        fib.__bindgen_anon_1.tot_len = len;
+        if dst.is_v4() {
+            fib.family = AF_INET;
+            fib.__bindgen_anon_3.ipv4_src = tuple.key.src.v4_be();
+            fib.__bindgen_anon_4.ipv4_dst = dst.v4_be();
+        } else {
+            fib.family = AF_INET6;
+            fib.__bindgen_anon_3.ipv6_src = tuple.key.src.0;
+            fib.__bindgen_anon_4.ipv6_dst = dst.0;
+        }
+    }
+
     #[inline(always)]
     fn next_hop(&self) -> NextHop {
         // SAFETY: the helper fills `ipv6_dst` whole when the next hop is IPv6, and its first word is `ipv4_dst`
@@ -152,21 +172,8 @@ pub(super) unsafe fn is_known(
 #[inline(never)]
 pub(super) fn ask(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr, asked: u32) -> Route {
     let Some(answer) = scratch::answer() else { return Route::NoFib };
+    answer.begin(tuple, ingress, dst, wire_len(packet, tuple));
     let fib = &mut answer.fib;
-    // SAFETY: all-zero is a valid value of this struct of integers and unions of integers.
-    *fib = unsafe { core::mem::zeroed() };
-    fib.l4_protocol = tuple.key.proto;
-    fib.ifindex = ingress;
-    fib.__bindgen_anon_1.tot_len = wire_len(packet, tuple);
-    if dst.is_v4() {
-        fib.family = AF_INET;
-        fib.__bindgen_anon_3.ipv4_src = tuple.key.src.v4_be();
-        fib.__bindgen_anon_4.ipv4_dst = dst.v4_be();
-    } else {
-        fib.family = AF_INET6;
-        fib.__bindgen_anon_3.ipv6_src = tuple.key.src.0;
-        fib.__bindgen_anon_4.ipv6_dst = dst.0;
-    }
     let skb = packet.skb().cast();
     let mut asked = asked;
     // SAFETY: the helper reads and writes the struct within the size given.
@@ -196,6 +203,18 @@ pub(super) fn ask(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr, aske
         FIB_FRAG_NEEDED => Route::FragNeeded,
         _ => Route::NoFib,
     }
+}
+
+/// MTU of the way to `dst`, also while its neighbour is not known; zero when the kernel does not say. Few packets ask.
+#[inline(never)]
+pub(super) fn mtu(packet: &Packet, tuple: &Tuple, ingress: u32, dst: &Addr) -> u32 {
+    let Some(answer) = scratch::answer() else { return 0 };
+    // Larger than what any way takes: the kernel says how much that is before it looks for a neighbour.
+    answer.begin(tuple, ingress, dst, u16::MAX);
+    // SAFETY: the helper reads and writes the struct within the size given.
+    let code =
+        unsafe { bpf_fib_lookup(packet.skb().cast(), &raw mut answer.fib, size_of::<FibLookup>() as i32, 0) };
+    if code == FIB_FRAG_NEEDED { u32::from(answer.mtu()) } else { 0 }
 }
 
 #[inline(always)]
