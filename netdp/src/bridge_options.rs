@@ -201,7 +201,7 @@ pub(crate) fn invalid(key: &str, value: &str, accepted: &'static str) -> Error {
 }
 
 /// What Go's `strconv.ParseBool` takes, as Docker does.
-fn boolean(key: &str, value: &str) -> Result<bool, Error> {
+pub(crate) fn boolean(key: &str, value: &str) -> Result<bool, Error> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),

@@ -22,7 +22,7 @@ pub struct Request {
     /// `--gateway`
     pub gateway: Option<IpAddr>,
     /// `--ip-range`
-    pub range: Option<IpNet>,
+    pub ranges: Vec<IpNet>,
     /// `--aux-address`
     pub reserved: BTreeMap<String, IpAddr>,
 }
@@ -142,7 +142,7 @@ pub fn choose(request: &Request, default: Default, taken: &[Taken]) -> Result<Po
         Some(gateway) => host_of(subnet, "gateway", gateway)?,
         None => first_host(subnet, &request.reserved)?,
     };
-    if let Some(range) = request.range.filter(|range| !subnet.contains(range)) {
+    if let Some(range) = request.ranges.iter().find(|range| !subnet.contains(*range)) {
         return Err(Error::Outside { what: "ip-range", value: range.to_string(), subnet });
     }
     for address in request.reserved.values() {
@@ -150,7 +150,7 @@ pub fn choose(request: &Request, default: Default, taken: &[Taken]) -> Result<Po
             return Err(Error::InUse(gateway));
         }
     }
-    Ok(Pool { subnet, gateway, range: request.range, reserved: request.reserved.clone() })
+    Ok(Pool { subnet, gateway, ranges: ranges(&request.ranges), reserved: request.reserved.clone() })
 }
 
 fn prefixes(subnet: &IpNet) -> RangeInclusive<u8> {
@@ -189,7 +189,7 @@ fn free_subnet(request: &Request, default: Default, taken: &[Taken]) -> Result<I
     if request.gateway.is_some() {
         return Err(Error::NoSubnet("--gateway"));
     }
-    if request.range.is_some() {
+    if !request.ranges.is_empty() {
         return Err(Error::NoSubnet("--ip-range"));
     }
     if !request.reserved.is_empty() {
@@ -243,10 +243,55 @@ pub fn claim(pool: &Pool, address: IpAddr, used: &BTreeSet<IpAddr>) -> Result<Ip
 
 /// The lowest free address.
 pub fn next_free(pool: &Pool, used: &BTreeSet<IpAddr>) -> Result<IpAddr, Error> {
-    let whole = pool.range.unwrap_or(pool.subnet);
-    addresses_of(whole)
+    dynamic(pool)
+        .iter()
+        .flat_map(|range| addresses_of(*range))
         .find(|address| host_of(pool.subnet, "address", *address).is_ok() && is_free(pool, *address, used))
-        .ok_or(Error::Exhausted(whole))
+        .ok_or_else(|| Error::Exhausted(dynamic(pool).first().copied().unwrap_or(pool.subnet)))
+}
+
+/// Where addresses are chosen from.
+fn dynamic(pool: &Pool) -> &[IpNet] {
+    if pool.ranges.is_empty() { std::slice::from_ref(&pool.subnet) } else { &pool.ranges }
+}
+
+/// Lowest first, and none that lies in another one.
+fn ranges(asked: &[IpNet]) -> Vec<IpNet> {
+    let mut ranges = asked.to_vec();
+    ranges.sort();
+    ranges.dedup_by(|later, earlier| earlier.contains(&*later));
+    ranges
+}
+
+/// How many addresses of a pool are somebody's, and how many can still be chosen.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Usage {
+    /// Those of endpoints, the gateway's, reserved ones, and those that no host can have.
+    pub in_use: u64,
+    /// Those that endpoints get which ask for none.
+    pub free: u64,
+}
+
+/// What there is of a pool when endpoints have these addresses.
+pub fn usage(pool: &Pool, used: &BTreeSet<IpAddr>) -> Usage {
+    let subnet = pool.subnet;
+    let broadcast = subnet.addr().is_ipv4().then(|| subnet.broadcast());
+    let own = [Some(subnet.network()), broadcast, Some(pool.gateway)].into_iter().flatten();
+    let taken: BTreeSet<IpAddr> = own
+        .chain(pool.reserved.values().copied())
+        .chain(used.iter().copied())
+        .filter(|address| subnet.contains(address))
+        .collect();
+    let free = dynamic(pool).iter().map(|range| {
+        let taken = taken.iter().filter(|address| range.contains(*address)).count() as u128;
+        size(range).saturating_sub(taken)
+    });
+    let number = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+    Usage { in_use: taken.len() as u64, free: number(free.fold(0, u128::saturating_add)) }
+}
+
+fn size(net: &IpNet) -> u128 {
+    1_u128.checked_shl(u32::from(net.max_prefix_len() - net.prefix_len())).unwrap_or(u128::MAX)
 }
 
 fn is_free(pool: &Pool, address: IpAddr, used: &BTreeSet<IpAddr>) -> bool {
@@ -311,7 +356,7 @@ mod tests {
         assert!(matches!(choose(&with("10.2.0.1"), &[]), Err(Error::Outside { .. })));
         assert!(matches!(choose(&with("10.1.0.0"), &[]), Err(Error::NotAHost { .. })));
         assert!(matches!(choose(&with("10.1.0.255"), &[]), Err(Error::NotAHost { .. })));
-        let range = Request { range: Some(net("10.2.0.0/28")), ..asked("10.1.0.0/24") };
+        let range = Request { ranges: vec![net("10.2.0.0/28")], ..asked("10.1.0.0/24") };
         assert!(matches!(choose(&range, &[]), Err(Error::Outside { .. })));
         let reserved = BTreeMap::from([("router".to_owned(), ip("10.1.0.1"))]);
         let request = Request { reserved: reserved.clone(), ..asked("10.1.0.0/24") };
@@ -336,12 +381,37 @@ mod tests {
 
     #[test]
     fn a_range_limits_what_is_chosen_but_not_what_is_asked_for() {
-        let request = Request { range: Some(net("10.1.0.16/30")), ..asked("10.1.0.0/24") };
+        let request = Request { ranges: vec![net("10.1.0.16/30")], ..asked("10.1.0.0/24") };
         let pool = choose(&request, &[]).unwrap();
         assert_eq!(next_free(&pool, &BTreeSet::new()), Ok(ip("10.1.0.16")));
         assert_eq!(claim(&pool, ip("10.1.0.99"), &BTreeSet::new()), Ok(ip("10.1.0.99")));
         assert!(claim(&pool, ip("10.1.1.1"), &BTreeSet::new()).is_err());
         assert_eq!(claim(&pool, ip("10.1.0.1"), &BTreeSet::new()), Err(Error::InUse(ip("10.1.0.1"))));
+    }
+
+    #[test]
+    fn several_ranges_are_used_lowest_first() {
+        let ranges = ["10.1.0.64/30", "10.1.0.8/31", "10.1.0.66/32"].map(net).to_vec();
+        let pool = choose(&Request { ranges, ..asked("10.1.0.0/24") }, &[]).unwrap();
+        assert_eq!(pool.ranges, [net("10.1.0.8/31"), net("10.1.0.64/30")]);
+        let mut used = BTreeSet::new();
+        for last in [8, 9, 64, 65, 66, 67] {
+            let address = next_free(&pool, &used).unwrap();
+            assert_eq!(address, Ipv4Addr::new(10, 1, 0, last));
+            used.insert(address);
+        }
+        assert!(matches!(next_free(&pool, &used), Err(Error::Exhausted(_))));
+        assert_eq!(usage(&pool, &used), Usage { in_use: 9, free: 0 });
+    }
+
+    #[test]
+    fn usage_counts_what_no_endpoint_can_have() {
+        let reserved = BTreeMap::from([("router".to_owned(), ip("10.1.0.9"))]);
+        let pool = choose(&Request { reserved, ..asked("10.1.0.0/24") }, &[]).unwrap();
+        assert_eq!(usage(&pool, &BTreeSet::new()), Usage { in_use: 4, free: 252 });
+        assert_eq!(usage(&pool, &[ip("10.1.0.2"), ip("fd00::1")].into()), Usage { in_use: 5, free: 251 });
+        let six = choose(&asked("fd00::/48"), &[]).unwrap();
+        assert_eq!(usage(&six, &BTreeSet::new()), Usage { in_use: 2, free: u64::MAX });
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{Id, Name};
 
@@ -222,10 +222,25 @@ pub struct Pool {
     pub subnet: IpNet,
     /// The bridge's own address.
     pub gateway: IpAddr,
-    /// Addresses are chosen from here when it is given.
-    pub range: Option<IpNet>,
+    /// Addresses are chosen from here when there are any, lowest first.
+    #[serde(default, alias = "range", deserialize_with = "one_or_several")]
+    pub ranges: Vec<IpNet>,
     /// Addresses that are never given out, by the name they are kept for.
     pub reserved: BTreeMap<String, IpAddr>,
+}
+
+/// Earlier versions knew one range at most.
+fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Ranges {
+        Several(Vec<IpNet>),
+        One(Option<IpNet>),
+    }
+    Ok(match Ranges::deserialize(from)? {
+        Ranges::Several(ranges) => ranges,
+        Ranges::One(range) => range.into_iter().collect(),
+    })
 }
 
 impl Pool {

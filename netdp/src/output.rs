@@ -9,6 +9,7 @@ use comfy_table::presets;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
+use crate::ipam;
 use crate::model::{Attachment, Endpoint, Network, Pool, PublishedPort};
 
 /// Digits of an id in a table.
@@ -78,14 +79,30 @@ pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
+        "Status": { "IPAM": { "Subnets": usage(network, endpoints) } },
     })
+}
+
+/// How much of each subnet is left, by Docker's keys.
+fn usage(network: &Network, endpoints: &[Endpoint]) -> Map<String, Value> {
+    let attachments = endpoints.iter().flat_map(|endpoint| &endpoint.attachments);
+    let ours = attachments.filter(|attachment| attachment.network == network.number);
+    let used = ours.flat_map(Attachment::addresses).collect();
+    let subnet = |pool: &Pool| {
+        let usage = ipam::usage(pool, &used);
+        let counts = json!({ "IPsInUse": usage.in_use, "DynamicIPsAvailable": usage.free });
+        (pool.subnet.to_string(), counts)
+    };
+    network.pools().map(subnet).collect()
 }
 
 fn config(pool: &Pool) -> Map<String, Value> {
     let mut config = Map::new();
     config.insert("Subnet".to_owned(), json!(pool.subnet));
-    if let Some(range) = pool.range {
-        config.insert("IPRange".to_owned(), json!(range));
+    match pool.ranges.as_slice() {
+        [] => {}
+        [range] => drop(config.insert("IPRange".to_owned(), json!(range))),
+        ranges => drop(config.insert("IPRanges".to_owned(), json!(ranges))),
     }
     config.insert("Gateway".to_owned(), json!(pool.gateway));
     if !pool.reserved.is_empty() {

@@ -9,6 +9,7 @@ mod defaults;
 mod deny;
 mod interrupted;
 mod limits;
+mod networks;
 mod options;
 mod privileges;
 mod timers;

@@ -46,7 +46,7 @@ pub struct NetworkCreate {
     /// The bridge's own address, once per family [default: the first of the subnet].
     #[arg(long = "gateway", value_name = "IP")]
     pub gateways: Vec<IpAddr>,
-    /// Choose endpoints' addresses from this part of the subnet; once per family.
+    /// Choose endpoints' addresses from this part of the subnet; may be repeated.
     #[arg(long = "ip-range", value_name = "CIDR")]
     pub ip_ranges: Vec<IpNet>,
     /// An address that no endpoint gets.
@@ -97,12 +97,14 @@ pub enum DriverArg {
 #[command(after_help = "Examples:\n  \
         netdp network ls\n  \
         netdp network ls -q -f driver=bridge\n  \
+        netdp network ls -f type=custom -f label=team=web\n  \
+        netdp network ls -f dangling=true                         those that nobody is attached to\n  \
         netdp network ls -o json")]
 pub struct NetworkLs {
     /// Print ids only.
     #[arg(short, long)]
     pub quiet: bool,
-    /// Only networks with this driver=, id=, label= or name=; may be repeated.
+    /// Only networks with this driver=, id=, label=, name=, scope=, type=custom|builtin or dangling=true|false.
     #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = key_value)]
     pub filters: Vec<(String, String)>,
     /// How the result is printed.
@@ -112,6 +114,9 @@ pub struct NetworkLs {
 
 /// `netdp network inspect`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        netdp network inspect bridge\n  \
+        netdp network inspect blue green | jq '.[].Status.IPAM'   addresses in use and free")]
 pub struct NetworkInspect {
     /// Names, ids or beginnings of ids.
     #[arg(required = true, value_name = "NAME")]
@@ -123,6 +128,9 @@ pub struct NetworkInspect {
 
 /// `netdp network rm`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        netdp network rm blue green\n  \
+        netdp network rm -f blue                                  also when endpoints are attached")]
 pub struct NetworkRm {
     /// Detach who is attached, and do not mind a network that is not there.
     #[arg(short, long)]
@@ -134,10 +142,17 @@ pub struct NetworkRm {
 
 /// `netdp network prune`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        netdp network prune -f\n  \
+        netdp network prune -f --filter until=24h                 only those that are a day old\n  \
+        netdp network prune -f --filter label=ci --filter label!=keep")]
 pub struct NetworkPrune {
     /// Do not ask; nothing is ever asked when stdin is no terminal.
     #[arg(short, long)]
     pub force: bool,
+    /// Only networks with this label=, without this label!=, or older than until=.
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub filters: Vec<(String, String)>,
 }
 
 /// As in Docker a label may come without a value.

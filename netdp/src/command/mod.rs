@@ -14,6 +14,7 @@ mod join;
 mod limits;
 mod network;
 mod network_create;
+mod network_filter;
 mod network_inspect;
 mod network_ls;
 mod network_rm;

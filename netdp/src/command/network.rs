@@ -219,8 +219,7 @@ impl Families {
             once(place.replace(*gateway).is_none(), "a network with more than one gateway of a family")?;
         }
         for range in &asked.ip_ranges {
-            let place = &mut requests.of(range.addr(), || format!("--ip-range {range}"))?.range;
-            once(place.replace(*range).is_none(), "a network with more than one --ip-range of a family")?;
+            requests.of(range.addr(), || format!("--ip-range {range}"))?.ranges.push(*range);
         }
         for (name, address) in &asked.aux_addresses {
             let parsed = address.parse();

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::Context;
 use super::detach;
+use super::network_filter::Filter;
 use crate::Error;
 use crate::cli::{NetworkPrune, NetworkRm};
 use crate::desired::Desired;
@@ -39,12 +40,14 @@ pub(super) async fn rm<W: Write>(context: &mut Context<'_, W>, args: &NetworkRm)
 }
 
 pub(super) async fn prune<W: Write>(context: &mut Context<'_, W>, args: &NetworkPrune) -> Result<(), Error> {
+    let filter = Filter::of_prune(&args.filters, instance::now())?;
     if Store::read(&context.place.state_dir)?.is_none() || !(args.force || confirmed(context.out)?) {
         return Ok(());
     }
     let mut session = Session::begin(&context.place).await?;
     for network in session.store.networks()? {
-        if network.premade() || session.store.attachments_of(network.number)? > 0 {
+        let used = session.store.attachments_of(network.number)? > 0;
+        if network.premade() || used || !filter.accepts(&network, &[]) {
             continue;
         }
         remove(&mut session, &network).await?;
