@@ -22,6 +22,7 @@ use crate::datapath::{Entry, Hook};
 use crate::model::{
     Attachment, Bridge, Endpoint, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
 };
+use crate::ways::Ways;
 
 pub use lan::{LanLink, VlanLink};
 
@@ -49,6 +50,8 @@ pub struct Desired {
     pub rows: BTreeSet<Row>,
     /// Published ports are kept from the host's other programs.
     pub binds: bool,
+    /// The ways out of namespaces that get one more interface.
+    pub ways: Vec<Ways>,
 }
 
 /// A bridge device.
@@ -92,8 +95,6 @@ pub struct Inside {
     pub mac: Mac,
     /// Its addresses with their subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
-    /// The default routes, unless the container has one already; none in an internal network.
-    pub gateways: Vec<IpAddr>,
 }
 
 /// One row of a map, with links by name.
@@ -482,7 +483,6 @@ fn inside(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> In
             .addresses()
             .filter_map(|address| Some(network.pool_like(address)?.net_of(address)))
             .collect(),
-        gateways: network.pools().filter(|_| !network.is_internal()).map(|pool| pool.gateway).collect(),
     }
 }
 

@@ -1,15 +1,36 @@
 //! A world in memory that fails when it is told to, for the tests of `plan` and `reconcile`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
 
 use crate::Error;
 use crate::datapath::{Entry, Hook, XdpMode};
 use crate::desired::{BridgeLink, Inside, RowKey, Veth};
-use crate::model::Host;
+use crate::model::{Bridge, Host, Mac};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::world::{Scope, World};
+
+/// A bridge without addresses.
+pub(crate) fn bridge(number: u8) -> Bridge {
+    Bridge {
+        device: format!("br-{number}"),
+        mac: Mac([2, 0, 0, 0, 1, number]),
+        mtu: 1500,
+        pool4: None,
+        pool6: None,
+        internal: false,
+        icc: true,
+        masquerade: true,
+        snat4: None,
+        snat6: None,
+        masquerade_exclude: BTreeSet::new(),
+        udp_mapping: None,
+        udp_filtering: None,
+        host_binding: Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
 
 /// What a test compares: everything but the numbers that the kernel counts on.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -73,7 +94,7 @@ impl Fake {
     }
 
     pub(crate) fn add_foreign(&mut self, name: &str) {
-        let mac = crate::model::Mac([2; 6]);
+        let mac = Mac([2; 6]);
         self.add_link(name, LinkFacts { index: 0, alias: None, mac, mtu: 1500, up: true, controller: None });
     }
 
@@ -246,7 +267,7 @@ impl Fake {
             Step::ConfigureInside { veth } => {
                 assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
             }
-            Step::RestoreRoute { .. } => {}
+            Step::LeadOut(_) => {}
             Step::CreateLan { lan } => drop(self.state.lans.insert(lan.alias.clone())),
             Step::RemoveLan { lan } => drop(self.state.lans.remove(&lan.alias)),
             Step::JoinBridge { link, bridge } => {

@@ -18,9 +18,10 @@ use crate::desired::{Desired, veth_alias};
 use crate::host::lock;
 use crate::model::{Attachment, Endpoint, Network, Prefilter};
 use crate::names;
-use crate::plan::{Observed, plan, removal};
+use crate::plan::{Observed, Step, plan, removal};
 use crate::reconcile::{self, Applied};
 use crate::store::Store;
+use crate::ways::Ways;
 use crate::world::{Kernel, Scope, World, open_netns};
 
 /// Where an instance keeps its things.
@@ -177,7 +178,10 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
     }
     let mut applied = reconcile::apply(world, &plan(&desired, &observed)?).await?;
     for part in missing {
-        applied.extend(restore(world, &part).await);
+        applied.extend(restore(world, &part, &networks).await);
+    }
+    for endpoint in endpoints.iter().filter(|endpoint| endpoint.attachments.len() > 1) {
+        lead_out(world, endpoint, &networks).await;
     }
     Ok(applied)
 }
@@ -188,13 +192,22 @@ fn lacks_parent(network: &Network, observed: &Observed) -> bool {
     network.lan().is_some_and(|lan| !observed.links.contains_key(&lan.parent))
 }
 
-async fn restore<W: World>(world: &mut W, part: &Part<'_>) -> Applied {
+/// Of several interfaces the right one leads out again, whatever was cut short: no step of a plan tells what a namespace has.
+async fn lead_out<W: World>(world: &mut W, endpoint: &Endpoint, networks: &[Network]) {
+    match world.apply(&Step::LeadOut(Ways::of(endpoint, networks))).await {
+        // What is gone leads nowhere.
+        Ok(()) | Err(Error::NetnsGone(_)) => {}
+        Err(error) => tracing::warn!(endpoint = %endpoint.name, "its default routes may be wrong: {error}"),
+    }
+}
+
+async fn restore<W: World>(world: &mut W, part: &Part<'_>, networks: &[Network]) -> Applied {
     let name = &part.endpoint.name;
     if open_netns(&part.endpoint.netns).is_err() {
         tracing::info!(endpoint = %name, "its network namespace is gone");
         return Applied::default();
     }
-    bring_up(world, &part.desired()).await.unwrap_or_else(|error| {
+    bring_up(world, &part.desired(networks)).await.unwrap_or_else(|error| {
         tracing::warn!(endpoint = %name, "cannot be attached again: {error}");
         Applied::default()
     })
@@ -236,11 +249,12 @@ impl<'a> Part<'a> {
         desired.add_attachment(self.network, self.endpoint, self.attachment);
     }
 
-    /// With its network, as something to bring up.
-    pub fn desired(&self) -> Desired {
+    /// With its network and the ways out of the endpoint, as something to bring up.
+    pub fn desired(&self, networks: &[Network]) -> Desired {
         let mut desired = Desired::default();
         desired.add_network(self.network);
         self.add_to(&mut desired);
+        desired.ways.push(Ways::of(self.endpoint, networks));
         desired
     }
 

@@ -38,6 +38,7 @@ pub mod reconcile;
 pub mod service;
 pub mod sources;
 pub mod store;
+pub mod ways;
 pub mod world;
 
 #[cfg(test)]

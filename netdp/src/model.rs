@@ -295,6 +295,11 @@ impl Network {
         if address.is_ipv4() { self.pool4() } else { self.pool6() }
     }
 
+    /// Its gateways, IPv4 first; none where nothing leads out of it.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.pools().filter(|_| !self.is_internal()).map(|pool| pool.gateway)
+    }
+
     /// Whether its endpoints have no way out.
     pub fn is_internal(&self) -> bool {
         match &self.driver {

@@ -19,8 +19,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::datapath::{Entry, Hook, XdpMode};
-use crate::desired::{BridgeLink, Desired, Inside, LanLink, Row, RowKey, Veth, VlanLink};
-use crate::model::{Host, Mac, Prefilter};
+use crate::desired::{BridgeLink, Desired, LanLink, Row, RowKey, Veth, VlanLink};
+use crate::model::{Host, Mac, Netns, Prefilter};
+use crate::ways::Ways;
 
 /// One thing to do, small enough to be done or not done.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,15 +79,10 @@ pub enum Step {
         /// What it is like.
         veth: Veth,
     },
-    /// Give the end in the container its addresses and routes, and bring it up.
+    /// Give the end in the container its addresses, and bring it up.
     ConfigureInside {
         /// The pair.
         veth: Veth,
-    },
-    /// Give a container its default routes again, unless it has others.
-    RestoreRoute {
-        /// The interface that they lead by.
-        inside: Inside,
     },
     /// Make an interface of a container on a LAN, with addresses and routes and up.
     CreateLan {
@@ -105,6 +101,8 @@ pub enum Step {
         /// What it is like.
         vlan: VlanLink,
     },
+    /// Give a namespace the default routes that it should have.
+    LeadOut(Ways),
     /// Make an interface a port of a bridge.
     JoinBridge {
         /// The interface.
@@ -270,6 +268,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Forei
     planner.bridges();
     planner.veths();
     planner.lans();
+    planner.lead_out();
     planner.reach();
     planner.end_moved_flows();
     Ok(planner.changes)
@@ -565,6 +564,23 @@ impl<'a> Planner<'a> {
                 let inverse = Step::RemoveLan { lan: lan.clone() };
                 self.push(Step::CreateLan { lan: lan.clone() }, Some(inverse));
             }
+        }
+    }
+
+    /// Whether an interface of a namespace is made.
+    fn makes(&self, netns: &Netns, ifname: &str) -> bool {
+        let veths = self.desired.veths.iter().filter(|(name, _)| !self.is_there(name));
+        let lans = self.desired.lans.iter().filter(|(alias, _)| !self.observed.lans.contains(*alias));
+        let mut insides = veths.map(|(_, veth)| &veth.inside).chain(lans.map(|(_, lan)| &lan.inside));
+        insides.any(|inside| (&inside.netns, inside.ifname.as_str()) == (netns, ifname))
+    }
+
+    /// After the interfaces: a way out is not changed for one that does not carry yet.
+    fn lead_out(&mut self) {
+        for ways in &self.desired.ways {
+            let is_new = |ifname: &str| self.makes(&ways.netns, ifname);
+            let before = ways.without(is_new);
+            self.push(Step::LeadOut(ways.clone()), Some(Step::LeadOut(before)));
         }
     }
 

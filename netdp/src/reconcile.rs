@@ -110,20 +110,9 @@ mod tests {
             Some(ipam::choose(&request, ipam::Default::Docker, &[]).unwrap())
         };
         let bridge = Bridge {
-            device: format!("br-{number}"),
-            mac: Mac([2, 0, 0, 0, 1, number]),
-            mtu: 1500,
             pool4: pool(format!("10.{number}.0.0/16")),
             pool6: pool(format!("fd00:{number}::/64")),
-            internal: false,
-            icc: true,
-            masquerade: true,
-            snat4: None,
-            snat6: None,
-            masquerade_exclude: BTreeSet::new(),
-            udp_mapping: None,
-            udp_filtering: None,
-            host_binding: Ipv4Addr::UNSPECIFIED.into(),
+            ..crate::fake::bridge(number)
         };
         Network {
             number: number.into(),

@@ -3,6 +3,7 @@
 pub(crate) mod fragments;
 mod lan;
 mod prefilter;
+mod ways;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -368,14 +369,7 @@ impl Kernel {
         for address in &inside.addresses {
             netlink.add_address(link.index, *address).await?;
         }
-        netlink.set_up(link.index).await?;
-        add_default_routes(&netlink, &inside.gateways, link.index, self.mtu_beyond(link.mtu).await?).await
-    }
-
-    async fn restore_route(&self, inside: &Inside) -> Result<(), Error> {
-        let netlink = Netlink::in_netns(&open_netns(&inside.netns)?)?;
-        let link = link_in(&netlink, &inside.ifname).await?;
-        add_default_routes(&netlink, &inside.gateways, link.index, self.mtu_beyond(link.mtu).await?).await
+        Ok(netlink.set_up(link.index).await?)
     }
 
     /// What the way out takes, where that is less than the network's own links do: a container that knows it does not have to
@@ -511,7 +505,7 @@ impl World for Kernel {
             Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
             Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
-            Step::RestoreRoute { inside } => self.restore_route(inside).await,
+            Step::LeadOut(ways) => self.lead_out(ways).await,
             Step::CreateLan { lan } => self.create_lan(lan).await,
             Step::RemoveLan { lan } => self.remove_lan(lan).await,
             Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan).await,
@@ -554,22 +548,6 @@ async fn number_in(netlink: &Netlink, link: &str) -> Result<u32, Error> {
 
 async fn link_in(netlink: &Netlink, link: &str) -> Result<Link, Error> {
     netlink.link(link).await?.ok_or_else(|| Error::LinkGone(link.to_owned()))
-}
-
-/// The container keeps a default route that it has already, be it ours of another network.
-async fn add_default_routes(
-    netlink: &Netlink,
-    gateways: &[IpAddr],
-    number: u32,
-    mtu: Option<u32>,
-) -> Result<(), Error> {
-    for gateway in gateways {
-        match netlink.add_default_route(*gateway, number, mtu).await {
-            Err(error) if error.is_exists() => {}
-            result => result?,
-        }
-    }
-    Ok(())
 }
 
 fn set_all(settings: &BTreeMap<String, String>) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use crate::instance::{self, Part, Session, find_endpoint, find_network};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::plan::Step;
 use crate::store::Store;
+use crate::ways::Ways;
 use crate::world::{Kernel, World};
 
 pub(super) async fn detach<W: Write>(context: &mut Context<'_, W>, args: &Detach) -> Result<(), Error> {
@@ -45,8 +46,10 @@ pub(super) async fn take_off(
     session.mark([])?;
     forget(session, endpoint, &leaving, staying.is_empty())?;
     if session.kernel.is_up() {
+        if !staying.is_empty() {
+            lead_out(&mut session.kernel, networks, &leaving, endpoint).await;
+        }
         clear(&mut session.kernel, networks, leaving, endpoint).await?;
-        restore_route(&mut session.kernel, networks, &staying, endpoint).await;
     }
     session.unmark()
 }
@@ -67,21 +70,13 @@ pub(super) async fn clear(
     Error::all(errors)
 }
 
-/// A default route may have gone with an interface: then the next one that leads out gets it.
-async fn restore_route(
-    kernel: &mut Kernel,
-    networks: &[Network],
-    staying: &[&Attachment],
-    endpoint: &Endpoint,
-) {
-    for attachment in staying {
-        let Some(network) = network_of(attachment, networks) else { continue };
-        let part = Part::new(network, endpoint, attachment).alone();
-        for inside in part.insides().cloned() {
-            if let Err(error) = kernel.apply(&Step::RestoreRoute { inside }).await {
-                tracing::warn!("{} may have no default route any more: {error}", endpoint.name);
-            }
-        }
+/// The default routes move to what stays before the interface goes that has them.
+async fn lead_out(kernel: &mut Kernel, networks: &[Network], leaving: &[&Attachment], endpoint: &Endpoint) {
+    let is_leaving = |ifname: &str| leaving.iter().any(|attachment| attachment.ifname == ifname);
+    let ways = Ways::of(endpoint, networks).without(is_leaving);
+    match kernel.apply(&Step::LeadOut(ways)).await {
+        Ok(()) | Err(Error::NetnsGone(_)) => {}
+        Err(error) => tracing::warn!("{} may have no default route any more: {error}", endpoint.name),
     }
 }
 

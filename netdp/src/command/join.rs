@@ -182,7 +182,7 @@ impl Join<'_> {
         let Some(attachment) = joined else { return Ok(endpoint.clone()) };
         session.mark([attachment.veth().as_str()])?;
         write(&change, &plan, attachment)?;
-        let part = Part::new(self.network, endpoint, attachment).desired();
+        let part = Part::new(self.network, endpoint, attachment).desired(networks);
         let applied = instance::bring_up(&mut session.kernel, &part).await;
         commit(change, applied, &mut session.kernel).await?;
         Ok(endpoint.clone())

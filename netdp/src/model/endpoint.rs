@@ -115,6 +115,11 @@ impl Attachment {
         self.addr4.map(IpAddr::V4).into_iter().chain(self.addr6.map(IpAddr::V6))
     }
 
+    /// Its address of the family that another one is of.
+    pub fn address_like(&self, other: IpAddr) -> Option<IpAddr> {
+        self.addresses().find(|address| address.is_ipv4() == other.is_ipv4())
+    }
+
     /// Its address that a port of the host leads to: one of the family of the host's address, and for an IPv6 address
     /// of the host the IPv4 one when the endpoint has no other.
     pub fn behind(&self, host_address: IpAddr) -> Option<IpAddr> {

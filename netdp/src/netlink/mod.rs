@@ -11,6 +11,7 @@ mod link;
 mod nftables;
 mod qdisc;
 mod route;
+mod rule;
 mod watch;
 mod xdp;
 
@@ -19,8 +20,8 @@ use std::{io, os::fd::AsFd, time::Duration};
 use futures_util::StreamExt;
 use rtnetlink::{
     packet_core::{
-        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage,
-        NetlinkPayload,
+        NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST,
+        NetlinkMessage, NetlinkPayload,
     },
     packet_route::RouteNetlinkMessage,
     sys::AsyncSocket,
@@ -33,13 +34,16 @@ pub use self::{
     lan::Shared,
     link::{Link, MAX_MTU, MAX_NAME, VethEnd},
     nftables::sort_fragments,
-    route::{MAIN_TABLE, Route, RouteKind},
+    route::{DefaultRoute, MAIN_TABLE, Route, RouteKind},
+    rule::Rule,
     watch::Watch,
 };
 use crate::host::netns;
 
 /// A change of an object that has to be there.
 const CHANGE: u16 = NLM_F_REQUEST | NLM_F_ACK;
+/// A change of an object that may be there.
+const REPLACE: u16 = CHANGE | NLM_F_CREATE | NLM_F_REPLACE;
 /// A creation of an object that must not be there.
 const CREATE: u16 = CHANGE | NLM_F_CREATE | NLM_F_EXCL;
 /// A dump that other changes keep interrupting is given up after so many tries.

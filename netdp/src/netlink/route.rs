@@ -14,7 +14,7 @@ use rtnetlink::{
     },
 };
 
-use super::{CREATE, Error, Netlink, Request};
+use super::{CHANGE, CREATE, Error, Netlink, REPLACE, Request};
 
 /// The table that `ip route` shows.
 pub const MAIN_TABLE: u32 = 254;
@@ -51,6 +51,43 @@ pub struct Route {
     pub kind: RouteKind,
 }
 
+/// A route to everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// The next router, which has to be in a subnet of the interface.
+    pub gateway: IpAddr,
+    /// Number of the interface that packets leave by.
+    pub oif: u32,
+    /// What the way takes at most, where that is less than the interface does.
+    pub mtu: Option<u32>,
+    /// The routing table.
+    pub table: u32,
+}
+
+impl DefaultRoute {
+    fn message(&self) -> RouteMessage {
+        let mut message = match self.gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .gateway(gateway)
+                .output_interface(self.oif)
+                .table_id(self.table)
+                .build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .gateway(gateway)
+                .output_interface(self.oif)
+                .table_id(self.table)
+                .build(),
+        };
+        let metrics = self.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
+        message.attributes.extend(metrics);
+        message
+    }
+
+    fn object(&self) -> String {
+        format!("via {} on interface number {}", self.gateway, self.oif)
+    }
+}
+
 impl Netlink {
     /// Every route of every table, IPv4 and IPv6.
     pub async fn routes(&self) -> Result<Vec<Route>, Error> {
@@ -65,22 +102,27 @@ impl Netlink {
         Ok(routes)
     }
 
-    /// Adds the default route through `gateway`, which has to be in a subnet of the interface `oif`. `mtu` is what the way takes
-    /// at most, where that is less than the interface does.
-    pub async fn add_default_route(&self, gateway: IpAddr, oif: u32, mtu: Option<u32>) -> Result<(), Error> {
-        let object = format!("via {gateway} on interface number {oif}");
+    /// Adds a default route where there is none.
+    pub async fn add_default_route(&self, route: &DefaultRoute) -> Result<(), Error> {
+        let object = route.object();
         let what = Request { operation: "add default route", object: &object };
-        let mut message = match gateway {
-            IpAddr::V4(gateway) => {
-                RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(oif).build()
-            }
-            IpAddr::V6(gateway) => {
-                RouteMessageBuilder::<Ipv6Addr>::new().gateway(gateway).output_interface(oif).build()
-            }
-        };
-        let metrics = mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)]));
-        message.attributes.extend(metrics);
-        self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await
+        self.execute(what, RouteNetlinkMessage::NewRoute(route.message()), CREATE).await
+    }
+
+    /// Adds a default route, in the place of one that is there.
+    pub async fn replace_default_route(&self, route: &DefaultRoute) -> Result<(), Error> {
+        let object = route.object();
+        let what = Request { operation: "change default route", object: &object };
+        self.execute(what, RouteNetlinkMessage::NewRoute(route.message()), REPLACE).await
+    }
+
+    /// Deletes a default route.
+    pub async fn delete_default_route(&self, route: &Route) -> Result<(), Error> {
+        let Some(gateway) = route.gateway else { return Ok(()) };
+        let route = DefaultRoute { gateway, oif: route.oif, mtu: None, table: route.table };
+        let object = route.object();
+        let what = Request { operation: "delete default route", object: &object };
+        self.execute(what, RouteNetlinkMessage::DelRoute(route.message()), CHANGE).await
     }
 
     /// Adds default routes by the interface `oif`, which needs no address of its own. Through one gateway each, so that
