@@ -90,8 +90,8 @@ pub enum Command {
     Down(Down),
     /// Show the datapath; exit 0 when it is up
     Status(Plain),
-    /// Show what this kernel and machine offer and lack; changes nothing
-    Check(Plain),
+    /// Show what this kernel and machine offer and lack, or compare kernel and database; changes nothing
+    Check(Check),
     /// Create, show and remove networks
     #[command(subcommand)]
     Network(Network),
@@ -126,6 +126,22 @@ pub enum Command {
 /// A command without options of its own.
 #[derive(Args, Debug)]
 pub struct Plain {
+    /// How the result is printed.
+    #[command(flatten)]
+    pub format: FormatArg,
+}
+
+/// `netdp check`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp check                what netdp needs and whether it is there; exit code 3 when something is missing\n  \
+    netdp check --deep         what should be on this host and what is; exit code 1 when they differ\n  \
+    netdp check --deep -o json | jq .differences")]
+pub struct Check {
+    /// Compare the database with the kernel instead: bridges, addresses, interfaces inside and outside, routes, programs
+    /// and every row of the maps.
+    #[arg(long)]
+    pub deep: bool,
     /// How the result is printed.
     #[command(flatten)]
     pub format: FormatArg,
@@ -176,8 +192,8 @@ impl Command {
     pub fn format(&self) -> Option<Format> {
         match self {
             Self::Up(args) => args.format.output,
+            Self::Check(args) => args.format.output,
             Self::Status(args)
-            | Self::Check(args)
             | Self::Flows(args)
             | Self::Drops(args)
             | Self::Deny(Deny::Ls(args))

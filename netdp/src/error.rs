@@ -91,6 +91,9 @@ pub enum Error {
     /// The datapath is not there.
     #[error("netdp is not up on this host: run netdp up")]
     NotUp,
+    /// What `check --deep` has found.
+    #[error("database and kernel differ ({0})")]
+    Differs(String),
     /// The machine lacks something.
     #[error("this host lacks {0}")]
     Lacks(String),
@@ -350,6 +353,10 @@ impl Error {
             ),
             Self::NoPort { .. } => Some("widen the range, or detach endpoints that publish there"),
             Self::Unprivileged(_) => Some("run netdp as root"),
+            Self::Differs(_) => Some(
+                "netdp up --once puts right what is on the host; what differs inside a container comes back when it is \
+                 detached and attached again",
+            ),
             Self::Datapath(datapath::Error::Program { refusal: datapath::Refusal::Denied, .. }) => {
                 Some("run netdp as root")
             }

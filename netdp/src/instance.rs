@@ -156,25 +156,10 @@ impl Session {
 pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Error> {
     let (networks, endpoints) = (store.networks()?, store.endpoints()?);
     let observed = world.observe(Scope::Everything).await?;
-    let mut desired = Desired::default();
-    desired.add_host(&observed.host);
-    for (state, seconds) in store.timers()? {
-        desired.add_timer(state, seconds);
-    }
-    for (limit, value) in store.limits()? {
-        desired.add_limit(limit, value);
-    }
-    for network in networks.iter().filter(|network| !lacks_parent(network, &observed)) {
-        desired.add_network(network);
-    }
-    for denied in store.denied()? {
-        desired.add_denied(denied.prefix);
-    }
+    let mut desired = wanted(store, &networks, &observed)?;
     let mut missing = Vec::new();
-    for endpoint in &endpoints {
-        for part in parts(endpoint, &networks) {
-            if part.is_there(&observed) { part.add_to(&mut desired) } else { missing.push(part) }
-        }
+    for part in endpoints.iter().flat_map(|endpoint| parts(endpoint, &networks)) {
+        if part.is_there(&observed) { part.add_to(&mut desired) } else { missing.push(part) }
     }
     let mut applied = reconcile::apply(world, &plan(&desired, &observed)?).await?;
     for part in missing {
@@ -184,6 +169,25 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
         lead_out(world, endpoint, &networks).await;
     }
     Ok(applied)
+}
+
+/// What the database and the host ask for, apart from the endpoints.
+pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Result<Desired, Error> {
+    let mut desired = Desired::default();
+    desired.add_host(&observed.host);
+    for (state, seconds) in store.timers()? {
+        desired.add_timer(state, seconds);
+    }
+    for (limit, value) in store.limits()? {
+        desired.add_limit(limit, value);
+    }
+    for network in networks.iter().filter(|network| !lacks_parent(network, observed)) {
+        desired.add_network(network);
+    }
+    for denied in store.denied()? {
+        desired.add_denied(denied.prefix);
+    }
+    Ok(desired)
 }
 
 /// Its VLAN is made with the next interface on it: an interface of the host that is missing must not keep the rest from being
@@ -239,13 +243,14 @@ impl<'a> Part<'a> {
         Self { network, endpoint, attachment }
     }
 
-    /// Of one on a LAN the host has nothing: it is looked at in its container.
-    fn is_there(&self, observed: &Observed) -> bool {
+    /// Whether the host has its veth pair. Of one on a LAN the host has nothing: it is looked at in its container.
+    pub fn is_there(&self, observed: &Observed) -> bool {
         let bridge = self.network.bridge().map_or("", |bridge| bridge.device.as_str());
         observed.has_veth(&self.attachment.veth(), &veth_alias(self.attachment), bridge)
     }
 
-    fn add_to(&self, desired: &mut Desired) {
+    /// Adds it to what should be.
+    pub fn add_to(&self, desired: &mut Desired) {
         desired.add_attachment(self.network, self.endpoint, self.attachment);
     }
 

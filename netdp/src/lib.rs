@@ -10,12 +10,14 @@
 //!    [`datapath`], the rest of the machine through [`host`].
 //! 4. [`desired`] works out what the kernel should have, and [`plan`] compares both, without touching
 //!    anything, and answers with steps in an order that is safe at any point.
-//! 5. [`reconcile`] takes the steps, and takes them back when one fails.
+//! 5. [`reconcile`] takes the steps, and takes them back when one fails;
+//!    [`audit`] only tells what they would be.
 //! 6. From then on the programs in the kernel need nobody. [`service`] only repeats 3 to 5 when the host
 //!    changes, and clears away what has expired.
 //!
 //! [`output`] prints tables and JSON, and [`error`] says what went wrong and what to do about it.
 
+pub mod audit;
 pub mod bridge_options;
 pub mod cli;
 pub mod command;

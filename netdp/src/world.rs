@@ -1,6 +1,7 @@
 //! The kernel as `plan` sees it and as `reconcile` changes it.
 
 pub(crate) mod fragments;
+pub(crate) mod inside;
 mod lan;
 mod prefilter;
 mod ways;

@@ -5,6 +5,7 @@
 mod bed;
 mod change;
 mod crash;
+mod deep;
 mod deny;
 mod follow;
 mod ipv6;

@@ -2,6 +2,7 @@
 
 mod attach;
 mod check;
+mod check_deep;
 mod defaults;
 mod deny;
 mod detach;
@@ -57,6 +58,7 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         check::privileged()?;
     }
     match &cli.command {
+        Command::Check(args) if args.deep => check_deep::check(&mut context).await?,
         Command::Check(_) => return check::check(&mut context).await,
         Command::Up(args) => up::up(&mut context, args).await?,
         Command::Down(args) => down::down(&mut context, args).await?,
