@@ -31,6 +31,8 @@ pub struct Options {
     pub snat6: Option<Ipv6Addr>,
     /// `masquerade-exclude`: who sees the containers' own addresses.
     pub masquerade_exclude: BTreeSet<IpNet>,
+    /// `inhibit_ipv4`: the device gets no IPv4 address.
+    pub inhibit_ipv4: bool,
     /// `udp-mapping`.
     pub udp_mapping: Option<Dependence>,
     /// `udp-filtering`.
@@ -38,7 +40,7 @@ pub struct Options {
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 10] = [
+const KNOWN: [(&str, &str); 11] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -47,6 +49,7 @@ const KNOWN: [(&str, &str); 10] = [
     ("snat-ip", "com.docker.network.host_ipv4"),
     ("snat-ip", "com.docker.network.host_ipv6"),
     ("masquerade-exclude", "netdp.masquerade_exclude"),
+    ("inhibit-ipv4", "com.docker.network.bridge.inhibit_ipv4"),
     ("udp-mapping", "netdp.udp_mapping"),
     ("udp-filtering", "netdp.udp_filtering"),
 ];
@@ -92,6 +95,7 @@ impl Options {
             snat4: None,
             snat6: None,
             masquerade_exclude: BTreeSet::new(),
+            inhibit_ipv4: false,
             udp_mapping: None,
             udp_filtering: None,
         };
@@ -145,6 +149,7 @@ impl Options {
             }
             Some("snat-ip") => value.split(',').try_for_each(|address| self.set_snat_ip(key, address))?,
             Some("masquerade-exclude") => value.split(',').try_for_each(|net| self.exclude(key, net))?,
+            Some("inhibit-ipv4") => self.inhibit_ipv4 = boolean(key, value)?,
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
             Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),
@@ -251,6 +256,7 @@ mod tests {
                 "snat-ip" if long.ends_with('4') => "192.0.2.1",
                 "snat-ip" => "2001:db8::1",
                 "masquerade-exclude" => "10.0.0.0/8,fd00::/8",
+                "inhibit-ipv4" => "true",
                 _ => "false",
             };
             let options = read(&[(short, value)]).unwrap();

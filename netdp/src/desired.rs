@@ -67,6 +67,8 @@ pub struct BridgeLink {
     pub addresses: Vec<IpNet>,
     /// Its settings by their path under `/proc/sys`.
     pub sysctls: BTreeMap<String, String>,
+    /// It is somebody else's: it is neither made nor removed, and gets back what it had.
+    pub borrowed: bool,
 }
 
 /// A veth pair, one end of which is a port of a bridge and the other an interface of a container.
@@ -278,8 +280,8 @@ impl Desired {
         let Some(bridge) = network.bridge() else { return };
         for pool in bridge.pools() {
             self.rows.insert(Row::Plain(Entry::Subnet(subnet_key(pool.subnet), network.number)));
-            self.rows.insert(host_address(pool.gateway));
         }
+        self.rows.extend(bridge.own_addresses().map(|net| host_address(net.addr())));
         for prefix in &bridge.masquerade_exclude {
             self.rows.insert(Row::Plain(Entry::Excluded(destination_key(network.number, *prefix))));
         }
@@ -290,8 +292,12 @@ impl Desired {
             alias: bridge_alias(network),
             mac: bridge.mac,
             mtu: bridge.mtu,
-            addresses: bridge.pools().map(|pool| pool.net_of(pool.gateway)).collect(),
-            sysctls: bridge_sysctls(&bridge.device, bridge.pool6.is_some()),
+            addresses: bridge.own_addresses().collect(),
+            sysctls: match bridge.borrowed {
+                None => bridge_sysctls(&bridge.device, bridge.pool6.is_some()),
+                Some(_) => borrowed_sysctls(&bridge.device, bridge.pool6.is_some()),
+            },
+            borrowed: bridge.borrowed.is_some(),
         };
         self.hooks.insert((Hook::ToBridge, bridge.device.clone()));
         self.bridges.insert(bridge.device.clone(), link);
@@ -417,6 +423,13 @@ pub fn bridge_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
         settings.iter().map(move |(key, value)| (path(family, key), (*value).to_owned()))
     };
     settings.into_iter().flat_map(pairs).collect()
+}
+
+/// Settings without which a bridge of somebody else's forwards nothing; all others stay as they are.
+fn borrowed_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
+    let path = |family: &str, key: &str| (format!("net/{family}/conf/{device}/{key}"), "1".to_owned());
+    let settings6 = ["forwarding", "force_forwarding"].map(|key| path("ipv6", key));
+    [path("ipv4", "forwarding")].into_iter().chain(settings6.into_iter().filter(|_| ipv6)).collect()
 }
 
 /// Settings of an interface in a container, in IPv6: it has the addresses that it is given and no others but the one of

@@ -29,6 +29,8 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         udp_mapping: None,
         udp_filtering: None,
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
+        borrowed: None,
+        inhibit_ipv4: false,
     }
 }
 
@@ -260,6 +262,11 @@ impl Fake {
             Step::AddAddress { link, address } => {
                 let index = self.link(link)?.index;
                 self.state.addresses.insert((index, *address));
+            }
+            Step::SetMac { link, mac } => self.link(link)?.mac = *mac,
+            Step::LeaveBridge { name, bridge } => {
+                let index = self.link(name)?.index;
+                self.state.addresses.retain(|(at, net)| *at != index || !bridge.addresses.contains(net));
             }
             Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
             Step::SetUp { link } => self.link(link)?.up = true,

@@ -190,10 +190,16 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
     Ok(desired)
 }
 
-/// Its VLAN is made with the next interface on it: an interface of the host that is missing must not keep the rest from being
-/// served.
+/// An interface of the host that is missing must not keep the rest from being served. A VLAN is made with the next
+/// interface on it.
 fn lacks_parent(network: &Network, observed: &Observed) -> bool {
-    network.lan().is_some_and(|lan| !observed.links.contains_key(&lan.parent))
+    let borrowed = network.bridge().filter(|bridge| bridge.borrowed.is_some()).map(|bridge| &bridge.device);
+    let Some(parent) = network.lan().map(|lan| &lan.parent).or(borrowed) else { return false };
+    let lacks = !observed.links.contains_key(parent);
+    if lacks {
+        tracing::warn!("network {} waits for the interface {parent}, which is not there", network.name);
+    }
+    lacks
 }
 
 /// Of several interfaces the right one leads out again, whatever was cut short: no step of a plan tells what a namespace has.

@@ -4,6 +4,7 @@
 //! Nothing here reads or changes anything. The store keeps these values, `plan` compares them with what the
 //! kernel has, and `output` prints them.
 
+mod borrowed;
 mod endpoint;
 mod host;
 mod lan;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::names::{Id, Name};
 
+pub use borrowed::Borrowed;
 pub use endpoint::{
     Attachment, AttachmentOptions, Endpoint, EndpointOptions, Netns, Protocol, PublishedPort, Resolver,
 };
@@ -115,6 +117,12 @@ pub struct Bridge {
     /// Where `-p 8080:80` listens: an address of the host, `::` for all of its IPv6 addresses, or 0.0.0.0 for all
     /// addresses of the families that the endpoint has.
     pub host_binding: IpAddr,
+    /// The device is somebody else's.
+    #[serde(default)]
+    pub borrowed: Option<Borrowed>,
+    /// The device gets no IPv4 address.
+    #[serde(default)]
+    pub inhibit_ipv4: bool,
 }
 
 /// What the mapping or the filter of UDP depends on (RFC 4787, 4.1 and 5).
@@ -192,6 +200,14 @@ impl Bridge {
     /// Its addresses, IPv4 first.
     pub fn pools(&self) -> impl Iterator<Item = &Pool> {
         self.pool4.iter().chain(&self.pool6)
+    }
+
+    /// The addresses that the device is given, with the lengths of their subnets' prefixes: not those that it has by itself.
+    pub fn own_addresses(&self) -> impl Iterator<Item = IpNet> {
+        let theirs = self.borrowed.as_ref().map_or(&[][..], |borrowed| &borrowed.addresses);
+        let gateways = self.pools().map(|pool| pool.net_of(pool.gateway));
+        let wanted = gateways.filter(|net| !(self.inhibit_ipv4 && net.addr().is_ipv4()));
+        wanted.filter(|net| theirs.iter().all(|other| other.addr() != net.addr()))
     }
 
     /// The sources of what is masqueraded that it has itself, IPv4 first.

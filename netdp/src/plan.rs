@@ -60,6 +60,20 @@ pub enum Step {
         /// Address and length of the prefix.
         address: IpNet,
     },
+    /// Fix the MAC of a bridge, which would follow its ports.
+    SetMac {
+        /// The bridge.
+        link: String,
+        /// The MAC.
+        mac: Mac,
+    },
+    /// Give somebody else's bridge back as it was.
+    LeaveBridge {
+        /// Its name.
+        name: String,
+        /// What it was used as.
+        bridge: BridgeLink,
+    },
     /// Set an interface's MTU.
     SetMtu {
         /// The interface.
@@ -257,7 +271,8 @@ pub struct Foreign(pub String);
 /// The steps from what is to what should be; none when they agree.
 pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Foreign> {
     let foreign = |name: &&String| observed.links.get(*name).is_some_and(|facts| !facts.ours());
-    if let Some(name) = desired.bridges.keys().chain(desired.veths.keys()).find(foreign) {
+    let bridges = desired.bridges.iter().filter(|(_, bridge)| !bridge.borrowed).map(|(name, _)| name);
+    if let Some(name) = bridges.chain(desired.veths.keys()).find(foreign) {
         return Err(Foreign(name.clone()));
     }
     let mut planner = Planner::new(desired, observed);
@@ -279,7 +294,7 @@ pub fn removal(part: &Desired, observed: &Observed) -> Vec<Change> {
     let nothing = Desired::default();
     let mut planner = Planner::new(&nothing, observed);
     planner.going = part.veths.keys().chain(part.bridges.keys()).chain(part.vlans.keys()).cloned().collect();
-    planner.leave_lans(part);
+    planner.leave(part);
     planner.remove();
     planner.changes
 }
@@ -345,7 +360,7 @@ impl<'a> Planner<'a> {
 
     /// Ours by its alias, but not as it should be, or left unfinished. Ports go with their bridge.
     fn find_remade(&mut self) {
-        for (name, bridge) in &self.desired.bridges {
+        for (name, bridge) in self.desired.bridges.iter().filter(|(_, bridge)| !bridge.borrowed) {
             let Some(facts) = self.observed.links.get(name) else { continue };
             if facts.alias.as_ref() != Some(&bridge.alias) || facts.mac != bridge.mac {
                 self.remade.insert(name.clone());
@@ -490,17 +505,22 @@ impl<'a> Planner<'a> {
     fn bridge(&mut self, name: &str, bridge: &BridgeLink) {
         let link = name.to_owned();
         let facts = self.observed.links.get(name).filter(|_| self.is_there(name));
-        if facts.is_none() {
+        if facts.is_none() && !bridge.borrowed {
             let create = Step::CreateBridge { name: link.clone(), bridge: bridge.clone() };
             self.push(create, Some(Step::DeleteLinks { links: vec![link.clone()] }));
         }
         self.attach(Hook::ToBridge, name);
-        if let Some(facts) = facts.filter(|facts| facts.mtu != bridge.mtu) {
+        if let Some(facts) = facts.filter(|facts| facts.mtu != bridge.mtu && !bridge.borrowed) {
             let inverse = Step::SetMtu { link: link.clone(), mtu: facts.mtu };
             self.push(Step::SetMtu { link: link.clone(), mtu: bridge.mtu }, Some(inverse));
         }
+        if bridge.borrowed && facts.is_some_and(|facts| facts.mac != bridge.mac) {
+            self.push(Step::SetMac { link: link.clone(), mac: bridge.mac }, None);
+        }
         for (path, value) in &bridge.sysctls {
-            if facts.is_some() {
+            if bridge.borrowed {
+                self.sysctl(path, value, |path, value| Step::SetHostSysctl { path, value });
+            } else if facts.is_some() {
                 self.sysctl(path, value, |path, value| Step::SetSysctl { path, value });
             } else {
                 self.push(Step::SetSysctl { path: path.clone(), value: value.clone() }, None);
@@ -538,6 +558,9 @@ impl<'a> Planner<'a> {
             self.attach(Hook::FromContainer, name);
             // Taken back together with the pair.
             self.changes.iter_mut().skip(mark).for_each(|change| change.inverse = None);
+            if let Some(bridge) = self.desired.bridges.get(&veth.bridge).filter(|it| it.borrowed && !there) {
+                self.push(Step::SetMac { link: veth.bridge.clone(), mac: bridge.mac }, None);
+            }
             if !there {
                 self.push(Step::ConfigureInside { veth: veth.clone() }, None);
                 self.push(Step::JoinBridge { link: link.clone(), bridge: veth.bridge.clone() }, None);
@@ -584,7 +607,11 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn leave_lans(&mut self, part: &Desired) {
+    /// What is in containers, or somebody else's.
+    fn leave(&mut self, part: &Desired) {
+        for (name, bridge) in part.bridges.iter().filter(|(_, bridge)| bridge.borrowed) {
+            self.push(Step::LeaveBridge { name: name.clone(), bridge: bridge.clone() }, None);
+        }
         for lan in part.lans.values() {
             self.push(Step::RemoveLan { lan: lan.clone() }, None);
         }

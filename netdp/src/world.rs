@@ -1,5 +1,6 @@
 //! The kernel as `plan` sees it and as `reconcile` changes it.
 
+mod borrowed;
 pub(crate) mod fragments;
 pub(crate) mod inside;
 mod lan;
@@ -31,6 +32,8 @@ use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::progress::Progress;
+
+pub use borrowed::Found;
 
 /// A row is deleted by its key; this is the value that the call asks for and nobody reads.
 const NO_LINK: netdp_common::Link = netdp_common::Link {
@@ -181,18 +184,7 @@ impl Kernel {
     /// Addresses and routes of the host that a new subnet must not overlap; those of our own links are their
     /// networks'.
     pub async fn taken(&self) -> Result<Vec<Taken>, Error> {
-        let host = uplink::Observed::of(&self.netlink).await?;
-        let ours: BTreeSet<u32> =
-            host.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index).collect();
-        let addresses = host.addresses.iter().filter(|address| !ours.contains(&address.index));
-        let routes = host.routes.iter().filter(|route| !route.is_default() && !ours.contains(&route.oif));
-        let taken = |net: IpNet, by: &str| {
-            pools::is_occupied(&net).then(|| Taken { net: net.trunc(), by: by.to_owned() })
-        };
-        Ok(addresses
-            .filter_map(|address| taken(address.net, "an address of this host"))
-            .chain(routes.filter_map(|route| taken(route.dst, "a route of this host")))
-            .collect())
+        self.taken_beside(None).await
     }
 
     /// Addresses of the host by which it can be known outside; none of our own links.
@@ -226,7 +218,9 @@ impl Kernel {
         *self.numbers.borrow_mut() = host.links.iter().map(|link| (link.name.clone(), link.index)).collect();
         observed.addresses = addresses(&host.addresses);
         let bridges = host.links.iter().filter(|link| observed.links.contains_key(&link.name));
-        let bridges = bridges.filter(|link| uplink::is_owned(link) && link.controller.is_none());
+        let is_bridge = |link: &&Link| link.kind.as_deref() == Some("bridge");
+        let bridges =
+            bridges.filter(|link| is_bridge(link) || (uplink::is_owned(link) && link.controller.is_none()));
         let ours = bridges.flat_map(|link| bridge_sysctls(&link.name, true));
         observed.sysctls = values(ours.chain(host_sysctls()).map(|(path, _)| path))?;
         if let Some(datapath) = &self.datapath {
@@ -502,6 +496,8 @@ impl World for Kernel {
             Step::SetSysctl { path, value } => Ok(Sysctl::new(path).set_if_there(value).map(drop)?),
             Step::CreateBridge { name, bridge } => self.create_bridge(name, bridge).await,
             Step::AddAddress { link, address } => self.add_address(link, *address).await,
+            Step::SetMac { link, mac } => Ok(self.netlink.set_mac(self.number(link).await?, mac.0).await?),
+            Step::LeaveBridge { name, bridge } => self.leave_bridge(name, bridge).await,
             Step::SetMtu { link, mtu } => Ok(self.netlink.set_mtu(self.number(link).await?, *mtu).await?),
             Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
@@ -526,6 +522,19 @@ impl World for Kernel {
             Step::EndFlows => Ok(self.datapath()?.end_stale_flows().map(drop)?),
         }
     }
+}
+
+/// Addresses and routes of the host, but those of some links.
+fn taken(host: &uplink::Observed, beside: &BTreeSet<u32>) -> Vec<Taken> {
+    let addresses = host.addresses.iter().filter(|address| !beside.contains(&address.index));
+    let routes = host.routes.iter().filter(|route| !route.is_default() && !beside.contains(&route.oif));
+    let taken = |net: IpNet, by: &str| {
+        pools::is_occupied(&net).then(|| Taken { net: net.trunc(), by: by.to_owned() })
+    };
+    addresses
+        .filter_map(|address| taken(address.net, "an address of this host"))
+        .chain(routes.filter_map(|route| taken(route.dst, "a route of this host")))
+        .collect()
 }
 
 /// A number for a group of links that nobody else has: one of two thousand million.

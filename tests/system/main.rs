@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
 
 mod bed;
+mod borrowed;
 mod change;
 mod crash;
 mod deep;

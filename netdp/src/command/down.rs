@@ -65,7 +65,7 @@ async fn take_away(place: &Place) -> Result<(), Error> {
     kernel.adopt(place.unfinished()?);
     let observed = kernel.observe(Scope::Everything).await?;
     let mut errors = Vec::new();
-    for part in on_lans(place) {
+    for part in beside(place) {
         errors.extend(instance::take_down(&mut kernel, &part).await.err());
     }
     errors.extend(reconcile::remove(&mut kernel, &teardown(&observed)).await.err());
@@ -74,12 +74,19 @@ async fn take_away(place: &Place) -> Result<(), Error> {
     Ok(())
 }
 
-/// Interfaces on a LAN are in their containers, and the host has nothing that tells of them but the database.
-fn on_lans(place: &Place) -> Vec<Desired> {
+/// What only the database tells of: interfaces on a LAN, which are in their containers, and bridges of somebody else's.
+fn beside(place: &Place) -> Vec<Desired> {
     let (networks, endpoints) = instance::read(place).unwrap_or_else(|error| {
-        tracing::warn!("interfaces on a LAN stay, as nobody knows of them: {error}");
+        tracing::warn!("interfaces on a LAN and what others' bridges were given stay: {error}");
         (Vec::new(), Vec::new())
     });
     let parts = endpoints.iter().flat_map(|endpoint| instance::parts(endpoint, &networks));
-    parts.map(|part| part.alone()).filter(|part| !part.lans.is_empty()).collect()
+    let on_lans = parts.map(|part| part.alone()).filter(|part| !part.lans.is_empty());
+    let borrowed = networks.iter().filter(|it| it.bridge().is_some_and(|bridge| bridge.borrowed.is_some()));
+    let borrowed = borrowed.map(|network| {
+        let mut desired = Desired::default();
+        desired.add_network(network);
+        desired
+    });
+    on_lans.chain(borrowed).collect()
 }

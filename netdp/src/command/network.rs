@@ -15,9 +15,10 @@ use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
 use crate::lan;
-use crate::model::{Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
+use crate::model::{Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
 use crate::names::{Id, Name, random_bytes};
 use crate::store::Store;
+use crate::world::Found;
 
 /// What is asked for of a new network.
 pub(super) struct Request {
@@ -106,10 +107,15 @@ async fn bridge(
     networks: &[Network],
     id: &Id,
 ) -> Result<(Driver, Option<Ipv6Net>), Error> {
-    let (families, options) = (Families::read(request)?, Options::read(&request.options)?);
-    let taken: Vec<Taken> = taken_by(networks).chain(session.kernel.taken().await?).collect();
+    let (mut families, options) = (Families::read(request)?, Options::read(&request.options)?);
     let device = device(options.bridge_name.clone(), id, networks)?;
-    let mtu = match options.mtu {
+    let found = session.kernel.bridge_of_others(&device).await?;
+    if let Some(found) = &found {
+        families.take_over(&device, found)?;
+    }
+    let beside = session.kernel.taken_beside(found.as_ref().map(|found| found.index)).await?;
+    let taken: Vec<Taken> = taken_by(networks).chain(beside).collect();
+    let mtu = match options.mtu.or(found.as_ref().map(|found| found.mtu)) {
         Some(mtu) => mtu,
         None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
     };
@@ -119,7 +125,10 @@ async fn bridge(
     }
     options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
-    let mac = Mac::local(random_bytes().map_err(Error::io("read random bytes"))?);
+    let mac = match &found {
+        Some(found) => found.mac,
+        None => Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
+    };
     let bridge = Bridge {
         device,
         mac,
@@ -135,6 +144,8 @@ async fn bridge(
         masquerade_exclude: options.masquerade_exclude,
         udp_mapping: options.udp_mapping,
         udp_filtering: options.udp_filtering,
+        borrowed: found.map(|found| Borrowed { addresses: found.addresses }),
+        inhibit_ipv4: options.inhibit_ipv4,
     };
     Ok((Driver::Bridge(bridge), pools.new_ula))
 }
@@ -234,6 +245,25 @@ impl Families {
     fn of(&mut self, address: IpAddr, what: impl Fn() -> String) -> Result<&mut ipam::Request, Error> {
         let (request, family) = if address.is_ipv4() { (&mut self.v4, 4) } else { (&mut self.v6, 6) };
         request.as_mut().ok_or_else(|| Error::FamilyOff { what: what(), family })
+    }
+
+    /// The addresses of a bridge that is there already are those of its network, unless others are asked for.
+    fn take_over(&mut self, device: &str, found: &Found) -> Result<(), Error> {
+        if found.leads_out {
+            return Err(Error::Unsupported(format!(
+                "a network on the bridge {device}, by which the default route leads,"
+            )));
+        }
+        for net in &found.addresses {
+            let Some(request) = (if net.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 }) else {
+                continue;
+            };
+            let subnet = *request.subnet.get_or_insert(net.trunc());
+            if subnet == net.trunc() {
+                request.gateway.get_or_insert(net.addr());
+            }
+        }
+        Ok(())
     }
 
     /// A subnet that is asked for must be free of `given`, and one that is chosen of `chosen`.

@@ -145,6 +145,8 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         udp_mapping: None,
         udp_filtering: None,
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
+        borrowed: None,
+        inhibit_ipv4: false,
     })
 }
 

@@ -164,6 +164,18 @@ impl FirstValues {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
+    /// The same for some of them.
+    pub fn put_back_of<'a>(&self, paths: impl IntoIterator<Item = &'a String>) -> Result<(), Vec<Error>> {
+        let mut values = self.load().map_err(|error| vec![error])?;
+        let mut errors = Vec::new();
+        for sysctl in paths.into_iter().map(Sysctl::new) {
+            let Some(value) = values.remove(&sysctl) else { continue };
+            errors.extend(sysctl.set_if_there(&value).err());
+        }
+        errors.extend(self.store(&values).err());
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
     /// What `put_back` would write.
     pub fn load(&self) -> Result<BTreeMap<Sysctl, String>, Error> {
         match fs::read(&self.file) {

@@ -11,7 +11,7 @@ use rtnetlink::{
     },
 };
 
-use super::{CREATE, Error, Netlink, Request};
+use super::{CHANGE, CREATE, Error, Netlink, Request};
 
 /// One address of one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +55,28 @@ impl Netlink {
             message.header.flags |= AddressHeaderFlags::Nodad;
         }
         self.execute(what, RouteNetlinkMessage::NewAddress(message), CREATE).await
+    }
+}
+
+impl Netlink {
+    /// Takes an address off an interface. One that is not there is no error.
+    pub async fn delete_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
+        let object = format!("{net} from interface number {index}");
+        let what = Request { operation: "remove address", object: &object };
+        let message = match net {
+            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
+                .index(index)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+        };
+        match self.execute(what, RouteNetlinkMessage::DelAddress(message), CHANGE).await {
+            Err(error) if error.is_missing() => Ok(()),
+            result => result,
+        }
     }
 }
 

@@ -220,6 +220,11 @@ impl Netlink {
         self.change("set the alias of interface", index, |link| link.alias(alias)).await
     }
 
+    /// Sets an interface's Ethernet address; that of a bridge does not follow its ports any more.
+    pub async fn set_mac(&self, index: u32, mac: [u8; 6]) -> Result<(), Error> {
+        self.change("set the MAC of interface", index, |link| link.address(mac.to_vec())).await
+    }
+
     /// Sets an interface's MTU, in bytes.
     pub async fn set_mtu(&self, index: u32, mtu: u32) -> Result<(), Error> {
         self.change("set the MTU of interface", index, |link| link.mtu(mtu)).await
