@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{Difference, Kind, Owners, otherwise, row};
 use crate::datapath::{Entry, Hook};
 use crate::desired::{Desired, Row, RowKey};
+use crate::model::Mac;
 use crate::plan::{Change, Device, Observed, Step};
 
 pub(super) fn differences(
@@ -51,6 +52,7 @@ impl Words<'_> {
             Step::SetUp { link } => {
                 self.of_link(Kind::Differs, format!("state of {link}"), link, otherwise("down", "up"))
             }
+            Step::SetMac { link, mac } => self.mac(link, *mac),
             Step::RemoveVeth { link } => self.going(link),
             Step::DeleteLinks { links } => links.iter().flat_map(|link| self.going(link)).collect(),
             Step::AttachHook { hook, link } => self.hook(Kind::Missing, *hook, link),
@@ -68,6 +70,7 @@ impl Words<'_> {
             | Step::ConfigureInside { .. }
             | Step::CreateLan { .. }
             | Step::RemoveLan { .. }
+            | Step::LeaveBridge { .. }
             | Step::LeadOut(_)
             | Step::JoinBridge { .. }
             | Step::RestoreHostSysctls
@@ -103,6 +106,11 @@ impl Words<'_> {
         let Some(is) = self.observed.sysctls.get(path) else { return Vec::new() };
         let link = path.split('/').nth(3).unwrap_or_default();
         self.of_link(Kind::Differs, format!("setting {path}"), link, otherwise(is, value))
+    }
+
+    fn mac(&self, link: &str, mac: Mac) -> Vec<Difference> {
+        let is = self.observed.links.get(link).map_or(String::new(), |facts| facts.mac.to_string());
+        self.of_link(Kind::Differs, format!("MAC of {link}"), link, otherwise(is, mac))
     }
 
     fn mtu(&self, link: &str, mtu: u32) -> Vec<Difference> {
