@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod network;
+mod process;
 mod settings;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use crate::model::{Mechanism, Prefilter};
 
 pub use endpoint::*;
 pub use network::*;
+pub use process::*;
 pub use settings::*;
 
 /// The whole command line.
@@ -99,7 +101,22 @@ pub enum Command {
     Attach(Attach),
     /// Take an endpoint off its networks
     Detach(Detach),
-    /// List endpoints
+    /// Start a process in a network of its own
+    Run(Run),
+    /// Run a further command where a process or an endpoint lives
+    Exec(Exec),
+    /// Ask processes to end, and kill those that do not
+    Stop(Stop),
+    /// Forget processes that have ended
+    Rm(Rm),
+    /// Wait until processes end, and print their exit codes
+    Wait(Wait),
+    /// Show what a process in the background has printed
+    Logs(Logs),
+    /// What a process is before it is its command
+    #[command(hide = true)]
+    Init(Init),
+    /// List endpoints and processes
     Ps(Ps),
     /// Show all there is to know about an endpoint, as JSON
     Inspect(Inspect),
@@ -209,6 +226,13 @@ impl Command {
             Self::Port(args) => args.format.output,
             Self::Down(_)
             | Self::Detach(_)
+            | Self::Run(_)
+            | Self::Exec(_)
+            | Self::Stop(_)
+            | Self::Rm(_)
+            | Self::Wait(_)
+            | Self::Logs(_)
+            | Self::Init(_)
             | Self::Network(Network::Rm(_) | Network::Prune(_))
             | Self::Deny(Deny::Add(_) | Deny::Rm(_))
             | Self::Limits(Limits::Set(_) | Limits::Reset(_))

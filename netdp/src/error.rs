@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::PublishedPort;
 use crate::names::Unresolved;
-use crate::{datapath, host, ipam, lan, netlink, output, plan, publish, service, store};
+use crate::{datapath, host, ipam, lan, netlink, output, plan, process, publish, service, store};
 
 /// Why a command did not do what it was asked for. The host and the database are as they were before, unless
 /// the message says otherwise.
@@ -50,9 +50,15 @@ pub enum Error {
     /// An interface of somebody else's is in the way.
     #[error(transparent)]
     Foreign(#[from] plan::Foreign),
+<<<<<<< HEAD
     /// A network on a LAN.
     #[error(transparent)]
     Lan(#[from] lan::Error),
+=======
+    /// Processes that netdp starts itself.
+    #[error(transparent)]
+    Process(process::Error),
+>>>>>>> 26561b2 (netdp run, exec, stop, rm, wait and logs: processes in networks of their own, with their own hosts, hostname and resolv.conf; ps and inspect show them)
     /// Serving the datapath.
     #[error(transparent)]
     Service(#[from] service::Error),
@@ -306,6 +312,16 @@ pub enum Error {
     Several(Vec<Self>),
 }
 
+/// A word that names nothing is that, whoever was asked.
+impl From<process::Error> for Error {
+    fn from(error: process::Error) -> Self {
+        match error {
+            process::Error::Unresolved(error) => Self::Unresolved(error),
+            error => Self::Process(error),
+        }
+    }
+}
+
 fn list(errors: &[Error]) -> String {
     errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
@@ -338,7 +354,11 @@ impl Error {
             Self::Unresolved(Unresolved::Unknown { .. }) => Some("see netdp ps -a".to_owned()),
             Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
             Self::Ipam(error) => error.advice().map(str::to_owned),
+<<<<<<< HEAD
             Self::Lan(error) => error.advice().map(str::to_owned),
+=======
+            Self::Process(error) => error.advice().map(str::to_owned),
+>>>>>>> 26561b2 (netdp run, exec, stop, rm, wait and logs: processes in networks of their own, with their own hosts, hostname and resolv.conf; ps and inspect show them)
             Self::Store(error) => error.advice(),
             _ => self.plain_advice().map(str::to_owned),
         }
@@ -399,7 +419,11 @@ impl Error {
 
     /// The exit code that the contract has for it: 3 when the host lacks something, else 1.
     pub fn exit_code(&self) -> u8 {
-        if self.is_lack() { 3 } else { 1 }
+        match self {
+            Self::Process(error) => error.exit_code(),
+            _ if self.is_lack() => 3,
+            _ => 1,
+        }
     }
 
     fn is_lack(&self) -> bool {

@@ -34,6 +34,7 @@ pub mod names;
 pub mod netlink;
 pub mod output;
 pub mod plan;
+pub mod process;
 pub mod progress;
 pub mod publish;
 pub mod reconcile;

@@ -1,6 +1,8 @@
 //! How results look: aligned tables for people, one JSON document for programs. Keys of documents are
 //! Docker's where Docker has the thing.
 
+mod process;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -11,6 +13,8 @@ use serde_json::{Map, Value, json};
 
 use crate::ipam;
 use crate::model::{Attachment, Endpoint, Network, Pool, PublishedPort};
+
+pub use process::{add_process, command, status, without_endpoint};
 
 /// Digits of an id in a table.
 pub const SHORT: usize = 12;

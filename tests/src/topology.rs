@@ -394,8 +394,21 @@ fn tcx_programs(interface: &str) -> Vec<(String, String, String)> {
     programs
 }
 
+impl Host {
+    /// Processes that `netdp run` started must not outlive the host that they run on.
+    fn end_processes(&self) {
+        let records = fs::read_dir(self.run_dir().join("processes")).into_iter().flatten().flatten();
+        let ids: Vec<String> = records.map(|it| it.file_name().to_string_lossy().into_owned()).collect();
+        if !ids.is_empty() {
+            let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+            let _ = self.netdp(&[&["rm", "-f"], &ids[..]].concat());
+        }
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
+        self.end_processes();
         // Switched off: what containers still send when the programs have gone with their bpffs goes nowhere.
         let _ = self.ns.sh("ip link set group default down");
         // netdp mounts its bpffs there, and a namespace; a test that ends without `netdp down` leaves them, and that is its

@@ -20,6 +20,7 @@ mod modules;
 mod mss;
 mod reserve;
 mod resolver;
+mod run;
 mod scale;
 mod six;
 mod slow_path;

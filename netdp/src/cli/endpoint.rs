@@ -108,7 +108,7 @@ pub struct Port {
     pub format: FormatArg,
 }
 
-fn expose(text: &str) -> Result<PortSpec, String> {
+pub(super) fn expose(text: &str) -> Result<PortSpec, String> {
     if text.contains([':', '=']) {
         return Err("write it as PORT, PORT/PROTOCOL or FIRST-LAST".to_owned());
     }

@@ -30,6 +30,7 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
 
 fn request(args: &Attach) -> Request {
     Request {
+        id: None,
         name: args.name.clone(),
         ip: args.ip,
         ip6: args.ip6,

@@ -8,6 +8,7 @@ use crate::cli::Detach;
 use crate::instance::{self, Part, Session, find_endpoint, find_network};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::plan::Step;
+use crate::process::hosts;
 use crate::store::Store;
 use crate::ways::Ways;
 use crate::world::{Kernel, World};
@@ -51,7 +52,9 @@ pub(super) async fn take_off(
         }
         clear(&mut session.kernel, networks, leaving, endpoint).await?;
     }
-    session.unmark()
+    session.unmark()?;
+    let attachments = staying.into_iter().cloned().collect();
+    Ok(hosts::refresh(&session.place, &Endpoint { attachments, ..endpoint.clone() })?)
 }
 
 /// Takes away what the kernel has of some interfaces: as much as can be, and the errors together.

@@ -18,12 +18,15 @@ use crate::model::{
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::output;
+use crate::process::hosts;
 use crate::publish::PortSpec;
 use crate::store::Change;
 use crate::world::open_netns;
 
 /// What is asked for of one interface, and of its endpoint when that is new.
 pub(super) struct Request {
+    /// The id of a new endpoint; none is a random one.
+    pub id: Option<Id>,
     /// The endpoint's name.
     pub name: Name,
     /// The IPv4 address; none is the lowest free one.
@@ -185,6 +188,7 @@ impl Join<'_> {
         let part = Part::new(self.network, endpoint, attachment).desired(networks);
         let applied = instance::bring_up(&mut session.kernel, &part).await;
         commit(change, applied, &mut session.kernel).await?;
+        hosts::refresh(&session.place, endpoint)?;
         Ok(endpoint.clone())
     }
 
@@ -231,8 +235,9 @@ impl Join<'_> {
     }
 
     fn endpoint(&self) -> Result<Endpoint, Error> {
+        let id = self.request.id.clone().map_or_else(Id::random, Ok);
         Ok(Endpoint {
-            id: Id::random().map_err(Error::io("read random bytes"))?,
+            id: id.map_err(Error::io("read random bytes"))?,
             name: self.request.name.clone(),
             created: instance::now(),
             netns: self.container.as_model(),

@@ -8,11 +8,13 @@ mod deny;
 mod detach;
 mod down;
 mod drops;
+mod exec;
 mod flows;
 mod host_ports;
 mod inspect;
 mod join;
 mod limits;
+mod logs;
 mod network;
 mod network_create;
 mod network_filter;
@@ -21,7 +23,9 @@ mod network_ls;
 mod network_rm;
 mod port;
 mod ps;
+mod run;
 mod status;
+mod stop;
 mod timers;
 mod up;
 
@@ -70,6 +74,13 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Network(Network::Prune(args)) => network_rm::prune(&mut context, args).await?,
         Command::Attach(args) => attach::attach(&mut context, args).await?,
         Command::Detach(args) => detach::detach(&mut context, args).await?,
+        Command::Run(args) => return run::run(&mut context, args).await,
+        Command::Exec(args) => return exec::exec(&context, args),
+        Command::Stop(args) => stop::stop(&mut context, args).await?,
+        Command::Rm(args) => stop::rm(&mut context, args).await?,
+        Command::Wait(args) => stop::wait(&mut context, args).await?,
+        Command::Logs(args) => logs::logs(&mut context, args).await?,
+        Command::Init(args) => return Ok(crate::process::init::run(args.channel).await),
         Command::Ps(args) => ps::ps(&mut context, args).await?,
         Command::Inspect(args) => inspect::inspect(&mut context, args).await?,
         Command::Port(args) => port::port(&mut context, args)?,
@@ -99,6 +110,11 @@ fn changes(command: &Command) -> bool {
         | Command::Down(_)
         | Command::Attach(_)
         | Command::Detach(_)
+        | Command::Run(_)
+        | Command::Exec(_)
+        | Command::Stop(_)
+        | Command::Rm(_)
+        | Command::Wait(_)
         | Command::Deny(Deny::Add(_) | Deny::Rm(_))
         | Command::Network(Network::Create(_) | Network::Rm(_) | Network::Prune(_))
         | Command::Limits(Limits::Set(_) | Limits::Reset(_))
@@ -114,6 +130,8 @@ fn changes(command: &Command) -> bool {
         | Command::Defaults(Defaults::Ls(_))
         | Command::Network(Network::Ls(_) | Network::Inspect(_))
         | Command::Ps(_)
+        | Command::Logs(_)
+        | Command::Init(_)
         | Command::Inspect(_)
         | Command::Port(_) => false,
     }

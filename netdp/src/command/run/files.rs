@@ -1,0 +1,146 @@
+//! What a process finds in its `/etc` and in its environment.
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::mode::Resolved;
+use crate::Error;
+use crate::cli::Run;
+use crate::instance::find_endpoint;
+use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
+use crate::process::hosts::{self, Hosts};
+use crate::process::links::Linked;
+use crate::process::{self, Mode, Processes, Record, resolver};
+
+/// The files and what they are mounted over.
+const FILES: [(&str, &str); 3] =
+    [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
+
+/// The lines of `--add-host`; `host-gateway` is the address by which the default network knows this host.
+pub(super) fn extra_hosts(args: &Run, networks: &[Network]) -> Result<Vec<(String, IpAddr)>, Error> {
+    let default = networks.iter().find(|network| network.name.as_str() == DEFAULT_NETWORK);
+    let pools = default.and_then(Network::bridge).into_iter().flat_map(|bridge| bridge.pools());
+    let gateways: Vec<IpAddr> = pools.map(|pool| pool.gateway).collect();
+    let mut lines = Vec::new();
+    for asked in &args.add_hosts {
+        let addresses = asked.address.map_or_else(|| gateways.clone(), |address| vec![address]);
+        if addresses.is_empty() {
+            return Err(process::Error::NoHostGateway(asked.name.clone()).into());
+        }
+        lines.extend(addresses.into_iter().map(|address| (asked.name.clone(), address)));
+    }
+    Ok(lines)
+}
+
+/// Whom `--link` leads to on the default network. On any other one a link is a name that its resolver knows, and may be of one
+/// who is yet to come.
+pub(super) fn links(
+    args: &Run,
+    resolved: &Resolved<'_>,
+    networks: &[Network],
+    endpoints: &[Endpoint],
+    processes: &Processes,
+) -> Result<Vec<Linked>, Error> {
+    let Resolved::Networks(wanted) = resolved else { return Ok(Vec::new()) };
+    let default = networks.iter().find(|network| network.name.as_str() == DEFAULT_NETWORK);
+    let Some(network) =
+        default.filter(|it| wanted.first().is_some_and(|first| first.network.number == it.number))
+    else {
+        return Ok(Vec::new());
+    };
+    args.links.iter().map(|link| linked(&link.target, &link.alias, network, endpoints, processes)).collect()
+}
+
+fn linked(
+    target: &str,
+    alias: &str,
+    network: &Network,
+    endpoints: &[Endpoint],
+    processes: &Processes,
+) -> Result<Linked, Error> {
+    let refused = |why| {
+        let (target, alias) = (target.to_owned(), alias.to_owned());
+        Error::from(process::Error::Link { target, alias, why })
+    };
+    let record = processes.find(target).ok();
+    let endpoint = match (find_endpoint(endpoints, target), &record) {
+        (Ok(endpoint), _) => endpoint,
+        (Err(error), None) => return Err(error),
+        (Err(_), Some(record)) if !record.runs() => return Err(refused("it is not running")),
+        (Err(_), Some(record)) => {
+            return Err(refused(match record.mode {
+                Mode::Host => "it is in the host's network",
+                Mode::None => "it has no network",
+                Mode::Container(_) => "its network is that of another one: link to that",
+                Mode::Networks(_) => "it is on no network any more",
+            }));
+        }
+    };
+    let own = record.as_ref().map(|record| record.hostname.clone()).or(endpoint.options.hostname.clone());
+    let hostname = own.unwrap_or_else(|| endpoint.id.short(process::SHORT).to_owned());
+    let mut linked = Linked::on(network, endpoint, alias, &hostname)
+        .ok_or_else(|| refused("it is not on the default network, where a link begins"))?;
+    let given = record.map(|record| record.environment).unwrap_or_default();
+    linked.environment = given.into_iter().filter(|(key, _)| key != "HOSTNAME").collect();
+    Ok(linked)
+}
+
+/// Writes the process's own files and says what they are mounted over. Who shares the network of a process shares its files.
+pub(super) fn write(
+    directory: &Path,
+    record: &Record,
+    resolved: &Resolved<'_>,
+    endpoint: Option<&Endpoint>,
+) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+    if let Resolved::Container(other) = resolved {
+        let theirs = directory.with_file_name(other.id.as_str());
+        return Ok(mounts(&theirs));
+    }
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(|it| it.addresses()).collect();
+    let (options, host) = (&record.options, read("/etc/resolv.conf"));
+    let hosts = match resolved {
+        Resolved::Host => hosts::of_host(&read("/etc/hosts"), &options.extra_hosts),
+        _ => {
+            let (hostname, extra) = (&record.hostname, &options.extra_hosts);
+            Hosts { hostname, own, extra, links: &record.links }.render()
+        }
+    };
+    let gateways = gateways(resolved);
+    let resolver = match gateways.as_slice() {
+        [] => resolver::of_host(&options.resolver, &host),
+        gateways => resolver::of_networks(gateways, &options.resolver, &host),
+    };
+    hosts::write(&directory.join("hosts"), &hosts)?;
+    hosts::write(&directory.join("hostname"), &format!("{}\n", record.hostname))?;
+    hosts::write(&directory.join("resolv.conf"), &resolver)?;
+    Ok(mounts(directory))
+}
+
+/// Those that are there: an endpoint that was attached has none of its own.
+fn mounts(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
+    let all = FILES.iter().map(|(from, to)| (directory.join(from), PathBuf::from(to)));
+    all.filter(|(from, _)| from.is_file()).collect()
+}
+
+/// The addresses of the networks' resolvers.
+fn gateways(resolved: &Resolved<'_>) -> Vec<IpAddr> {
+    let Resolved::Networks(wanted) = resolved else { return Vec::new() };
+    let bridges = wanted.iter().filter_map(|wanted| wanted.network.bridge());
+    bridges.flat_map(|bridge| bridge.pools()).map(|pool| pool.gateway).collect()
+}
+
+/// The process's own variables: the name of its host, what links tell, and last what the operator says.
+pub(super) fn environment(args: &Run, record: &Record) -> Vec<(String, String)> {
+    let mut variables = vec![("HOSTNAME".to_owned(), record.hostname.clone())];
+    variables.extend(record.links.iter().flat_map(|link| link.variables(record.name.as_str())));
+    variables.extend(asked(&args.env));
+    variables
+}
+
+/// Variables of the command line; one without a value has that of this process, and without that is not there.
+pub(in crate::command) fn asked(args: &[(String, Option<String>)]) -> Vec<(String, String)> {
+    let value = |key: &String, value: &Option<String>| value.clone().or_else(|| std::env::var(key).ok());
+    args.iter().filter_map(|(key, given)| Some((key.clone(), value(key, given)?))).collect()
+}

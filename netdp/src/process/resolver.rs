@@ -1,0 +1,86 @@
+//! The `/etc/resolv.conf` of a process.
+
+use std::net::IpAddr;
+
+use crate::model::Resolver;
+
+/// The C library asks no more than three servers.
+const SERVERS: usize = 3;
+
+/// The file of a process on bridge networks: the resolver of each network is on its gateway address, IPv4 first. Which servers
+/// those ask for other names is the resolver's own affair (`--dns`).
+pub fn of_networks(gateways: &[IpAddr], asked: &Resolver, host: &str) -> String {
+    let mut sorted = gateways.to_vec();
+    sorted.sort_by_key(IpAddr::is_ipv6);
+    let mut options = asked.options.clone();
+    if !options.iter().any(|option| option.starts_with("ndots")) {
+        options.push("ndots:0".to_owned());
+    }
+    lines(&sorted, &search(asked, host), &options)
+}
+
+/// The host's file, for a process that is in no bridge network; with what the operator asked for in its place.
+pub fn of_host(asked: &Resolver, host: &str) -> String {
+    if *asked == Resolver::default() {
+        return host.to_owned();
+    }
+    let parsed = words(host, "nameserver").filter_map(|word| word.parse().ok()).collect();
+    let servers = if asked.servers.is_empty() { parsed } else { asked.servers.clone() };
+    let kept: Vec<String> = words(host, "options").map(str::to_owned).collect();
+    let options = if asked.options.is_empty() { kept } else { asked.options.clone() };
+    lines(&servers, &search(asked, host), &options)
+}
+
+/// `--dns-search .` says that nothing is searched.
+fn search(asked: &Resolver, host: &str) -> Vec<String> {
+    if asked.search.is_empty() {
+        return words(host, "search").chain(words(host, "domain")).map(str::to_owned).collect();
+    }
+    asked.search.iter().filter(|domain| *domain != ".").cloned().collect()
+}
+
+fn words<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
+    text.lines().flat_map(move |line| {
+        let mut words = line.split_whitespace();
+        let ours = words.next() == Some(key);
+        words.filter(move |_| ours)
+    })
+}
+
+fn lines(servers: &[IpAddr], search: &[String], options: &[String]) -> String {
+    let mut text: String =
+        servers.iter().take(SERVERS).map(|server| format!("nameserver {server}\n")).collect();
+    if !search.is_empty() {
+        text.push_str(&format!("search {}\n", search.join(" ")));
+    }
+    if !options.is_empty() {
+        text.push_str(&format!("options {}\n", options.join(" ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOST: &str = "nameserver 127.0.0.53\nsearch example.org\noptions edns0\n";
+
+    #[test]
+    fn networks_are_asked_at_their_gateways_ipv4_first() {
+        let gateways: Vec<IpAddr> =
+            ["fd00::1", "10.0.0.1"].into_iter().map(|text| text.parse().unwrap()).collect();
+        let text = of_networks(&gateways, &Resolver::default(), HOST);
+        assert_eq!(text, "nameserver 10.0.0.1\nnameserver fd00::1\nsearch example.org\noptions ndots:0\n");
+    }
+
+    #[test]
+    fn what_was_asked_for_stands_in_place_of_the_hosts() {
+        assert_eq!(of_host(&Resolver::default(), HOST), HOST);
+        let asked = Resolver {
+            servers: vec!["9.9.9.9".parse().unwrap()],
+            search: vec![".".to_owned()],
+            options: Vec::new(),
+        };
+        assert_eq!(of_host(&asked, HOST), "nameserver 9.9.9.9\noptions edns0\n");
+    }
+}
