@@ -102,7 +102,7 @@ pub enum Command {
     /// Take an endpoint off its networks
     Detach(Detach),
     /// Start a process in a network of its own
-    Run(Run),
+    Run(Box<Run>),
     /// Run a further command where a process or an endpoint lives
     Exec(Exec),
     /// Ask processes to end, and kill those that do not

@@ -50,15 +50,12 @@ pub enum Error {
     /// An interface of somebody else's is in the way.
     #[error(transparent)]
     Foreign(#[from] plan::Foreign),
-<<<<<<< HEAD
     /// A network on a LAN.
     #[error(transparent)]
     Lan(#[from] lan::Error),
-=======
     /// Processes that netdp starts itself.
     #[error(transparent)]
     Process(process::Error),
->>>>>>> 26561b2 (netdp run, exec, stop, rm, wait and logs: processes in networks of their own, with their own hosts, hostname and resolv.conf; ps and inspect show them)
     /// Serving the datapath.
     #[error(transparent)]
     Service(#[from] service::Error),
@@ -354,11 +351,8 @@ impl Error {
             Self::Unresolved(Unresolved::Unknown { .. }) => Some("see netdp ps -a".to_owned()),
             Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
             Self::Ipam(error) => error.advice().map(str::to_owned),
-<<<<<<< HEAD
             Self::Lan(error) => error.advice().map(str::to_owned),
-=======
             Self::Process(error) => error.advice().map(str::to_owned),
->>>>>>> 26561b2 (netdp run, exec, stop, rm, wait and logs: processes in networks of their own, with their own hosts, hostname and resolv.conf; ps and inspect show them)
             Self::Store(error) => error.advice(),
             _ => self.plain_advice().map(str::to_owned),
         }

@@ -480,7 +480,7 @@ fn ten_at_once_have_ten_addresses() {
         .map(|name| Service::start(&mut host.command(&["run", "-d", "--name", name, "--", "sleep", "300"])))
         .collect();
     for service in services {
-        assert_eq!(service.wait(Duration::from_secs(60)).code, Some(0));
+        assert_eq!(service.wait(Duration::from_mins(1)).code, Some(0));
     }
     let mut addresses: Vec<Ipv4Addr> =
         names.iter().map(|name| address(&host, name, "bridge").parse().unwrap()).collect();

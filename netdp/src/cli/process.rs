@@ -200,13 +200,13 @@ impl FromStr for NetworkArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut arg = Self::default();
-        if !text.contains('=') {
-            text.clone_into(&mut arg.name);
-        } else {
+        if text.contains('=') {
             for pair in text.split(',') {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 arg.set(key, value)?;
             }
+        } else {
+            text.clone_into(&mut arg.name);
         }
         if arg.name.is_empty() { Err("name=NET is missing".to_owned()) } else { Ok(arg) }
     }

@@ -164,10 +164,8 @@ struct Making<'a> {
 impl Making<'_> {
     /// On an error the process ends with the socket that it waits at.
     async fn run(&self, session: &mut Session, record: &mut Record) -> Result<Child, Error> {
-        let log = match record.detached {
-            true => Some(process::log::create(&self.processes.log(&record.id))?),
-            false => None,
-        };
+        let log = self.processes.log(&record.id);
+        let log = record.detached.then(|| process::log::create(&log)).transpose()?;
         let launch = Launch::begin(&self.namespaces(session, record), log)?;
         record.task = Some(launch.task.clone());
         record.mounts = Some(launch.mounts);

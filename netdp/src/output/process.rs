@@ -81,9 +81,9 @@ pub fn status(record: &Record, now: u64) -> String {
 fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0 => return "less than a second".to_owned(),
-        ..60 => (seconds, "second"),
-        ..3600 => (seconds / 60, "minute"),
-        ..86_400 => (seconds / 3600, "hour"),
+        1..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
         _ => (seconds / 86_400, "day"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })

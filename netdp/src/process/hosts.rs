@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::links::Linked;
 use super::{Error, Processes};
 use crate::instance::Place;
-use crate::model::Endpoint;
+use crate::model::{Attachment, Endpoint};
 
 /// What every host has.
 const LOOPBACK: &str = "127.0.0.1\tlocalhost\n\
@@ -81,7 +81,7 @@ pub fn path(directory: &Path) -> PathBuf {
 pub fn refresh(place: &Place, endpoint: &Endpoint) -> Result<(), Error> {
     let processes = Processes::of(place);
     let Some(record) = processes.get(&endpoint.id) else { return Ok(()) };
-    let own = endpoint.attachments.iter().flat_map(|attachment| attachment.addresses()).collect();
+    let own = endpoint.attachments.iter().flat_map(Attachment::addresses).collect();
     let extra = &record.options.extra_hosts;
     let hosts = Hosts { hostname: &record.hostname, own, extra, links: &record.links };
     write(&path(&processes.directory(&endpoint.id)), &hosts.render())

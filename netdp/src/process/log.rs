@@ -99,14 +99,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.log");
         let mut log = create(&path).unwrap();
-        log.write_all(b"first\n").unwrap();
+        log.write_all(b"the first line\n").unwrap();
         let mut seen = Vec::new();
         let mut reader = Reader::begin(&path, None, &mut seen).unwrap();
         log.write_all(&vec![b'x'; usize::try_from(LONGEST).unwrap()]).unwrap();
         rotate(&path).unwrap();
         log.write_all(b"\nlast\n").unwrap();
         reader.go_on(&mut seen).unwrap();
-        assert_eq!(seen, b"first\n\nlast\n");
+        assert_eq!(seen, b"the first line\n\nlast\n");
         assert_eq!(fs::metadata(&path).unwrap().len(), 6);
         remove(&path);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

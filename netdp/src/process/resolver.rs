@@ -48,15 +48,11 @@ fn words<'a>(text: &'a str, key: &'a str) -> impl Iterator<Item = &'a str> {
 }
 
 fn lines(servers: &[IpAddr], search: &[String], options: &[String]) -> String {
-    let mut text: String =
-        servers.iter().take(SERVERS).map(|server| format!("nameserver {server}\n")).collect();
-    if !search.is_empty() {
-        text.push_str(&format!("search {}\n", search.join(" ")));
-    }
-    if !options.is_empty() {
-        text.push_str(&format!("options {}\n", options.join(" ")));
-    }
-    text
+    let servers = servers.iter().take(SERVERS).map(|server| format!("nameserver {server}"));
+    let line =
+        |key: &str, words: &[String]| (!words.is_empty()).then(|| format!("{key} {}", words.join(" ")));
+    let lines = servers.chain(line("search", search)).chain(line("options", options));
+    lines.flat_map(|line| [line, "\n".to_owned()]).collect()
 }
 
 #[cfg(test)]

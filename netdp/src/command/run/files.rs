@@ -8,7 +8,7 @@ use super::mode::Resolved;
 use crate::Error;
 use crate::cli::Run;
 use crate::instance::find_endpoint;
-use crate::model::{DEFAULT_NETWORK, Endpoint, Network};
+use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network};
 use crate::process::hosts::{self, Hosts};
 use crate::process::links::Linked;
 use crate::process::{self, Mode, Processes, Record, resolver};
@@ -20,7 +20,7 @@ const FILES: [(&str, &str); 3] =
 /// The lines of `--add-host`; `host-gateway` is the address by which the default network knows this host.
 pub(super) fn extra_hosts(args: &Run, networks: &[Network]) -> Result<Vec<(String, IpAddr)>, Error> {
     let default = networks.iter().find(|network| network.name.as_str() == DEFAULT_NETWORK);
-    let pools = default.and_then(Network::bridge).into_iter().flat_map(|bridge| bridge.pools());
+    let pools = default.and_then(Network::bridge).into_iter().flat_map(Bridge::pools);
     let gateways: Vec<IpAddr> = pools.map(|pool| pool.gateway).collect();
     let mut lines = Vec::new();
     for asked in &args.add_hosts {
@@ -98,14 +98,13 @@ pub(super) fn write(
         return Ok(mounts(&theirs));
     }
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(|it| it.addresses()).collect();
+    let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(Attachment::addresses).collect();
     let (options, host) = (&record.options, read("/etc/resolv.conf"));
-    let hosts = match resolved {
-        Resolved::Host => hosts::of_host(&read("/etc/hosts"), &options.extra_hosts),
-        _ => {
-            let (hostname, extra) = (&record.hostname, &options.extra_hosts);
-            Hosts { hostname, own, extra, links: &record.links }.render()
-        }
+    let (hostname, extra) = (&record.hostname, &options.extra_hosts);
+    let hosts = if matches!(resolved, Resolved::Host) {
+        hosts::of_host(&read("/etc/hosts"), extra)
+    } else {
+        Hosts { hostname, own, extra, links: &record.links }.render()
     };
     let gateways = gateways(resolved);
     let resolver = match gateways.as_slice() {
@@ -128,7 +127,7 @@ fn mounts(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
 fn gateways(resolved: &Resolved<'_>) -> Vec<IpAddr> {
     let Resolved::Networks(wanted) = resolved else { return Vec::new() };
     let bridges = wanted.iter().filter_map(|wanted| wanted.network.bridge());
-    bridges.flat_map(|bridge| bridge.pools()).map(|pool| pool.gateway).collect()
+    bridges.flat_map(Bridge::pools).map(|pool| pool.gateway).collect()
 }
 
 /// The process's own variables: the name of its host, what links tell, and last what the operator says.

@@ -75,7 +75,7 @@ pub(super) fn resolve<'a>(
 fn other(word: &str, endpoints: &[Endpoint], processes: &Processes) -> Result<Other, Error> {
     match processes.find(word) {
         Ok(record) => {
-            let Some(task) = record.task.filter(|task| task.lives()) else {
+            let Some(task) = record.task.filter(process::Task::lives) else {
                 return Err(process::Error::JoinEnded(word.to_owned()).into());
             };
             Ok(Other { id: record.id, netns: netns::path_of(task.pid), hostname: record.hostname })
