@@ -181,7 +181,7 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
     for (limit, value) in store.limits()? {
         desired.add_limit(limit, value);
     }
-    for network in networks.iter().filter(|network| !lacks_parent(network, observed)) {
+    for network in networks.iter().filter(|network| !waits(network, observed)) {
         desired.add_network(network);
     }
     for denied in store.denied()? {
@@ -190,8 +190,26 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
     Ok(desired)
 }
 
-/// An interface of the host that is missing must not keep the rest from being served. A VLAN is made with the next
-/// interface on it.
+/// An interface of the host that is missing, or that has taken the place of a bridge, must not keep the rest from being served.
+fn waits(network: &Network, observed: &Observed) -> bool {
+    lacks_parent(network, observed) || is_displaced(network, observed)
+}
+
+/// Not the bridge of the default network: that one is the operator's to make room for, before anything begins.
+fn is_displaced(network: &Network, observed: &Observed) -> bool {
+    let own = network.bridge().filter(|bridge| bridge.borrowed.is_none() && !network.premade());
+    let Some(device) = own.map(|bridge| &bridge.device) else { return false };
+    let displaced = observed.is_foreign(device);
+    if displaced {
+        tracing::warn!(
+            "network {} waits: there is an interface {device} that netdp did not make",
+            network.name
+        );
+    }
+    displaced
+}
+
+/// A VLAN is made with the next interface on it.
 fn lacks_parent(network: &Network, observed: &Observed) -> bool {
     let borrowed = network.bridge().filter(|bridge| bridge.borrowed.is_some()).map(|bridge| &bridge.device);
     let Some(parent) = network.lan().map(|lan| &lan.parent).or(borrowed) else { return false };

@@ -250,6 +250,11 @@ impl LinkFacts {
 }
 
 impl Observed {
+    /// Whether there is a link of this name that somebody else has made.
+    pub fn is_foreign(&self, name: &str) -> bool {
+        self.links.get(name).is_some_and(|facts| !facts.ours())
+    }
+
     /// Number of an interface.
     pub fn number(&self, link: &str) -> Option<u32> {
         self.links.get(link).map(|facts| facts.index)
@@ -270,7 +275,7 @@ pub struct Foreign(pub String);
 
 /// The steps from what is to what should be; none when they agree.
 pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Foreign> {
-    let foreign = |name: &&String| observed.links.get(*name).is_some_and(|facts| !facts.ours());
+    let foreign = |name: &&String| observed.is_foreign(name);
     let bridges = desired.bridges.iter().filter(|(_, bridge)| !bridge.borrowed).map(|(name, _)| name);
     if let Some(name) = bridges.chain(desired.veths.keys()).find(foreign) {
         return Err(Foreign(name.clone()));

@@ -77,7 +77,7 @@ fn a_link_leads_one_way() {
     story.inside("app", "ping -c 1 -W 2 database");
     story.inside("app", "ping -c 1 -W 2 db");
     story.inside_fails("db", "ping -c 1 -W 1 app");
-    let environment = story.host("netdp run --rm --link db:database -- env");
+    let environment = story.host("netdp run --rm --link db:database -- sh -c 'env | grep ^DATABASE'");
     let db = story.address_in("bridge", "db");
     for line in [
         format!("DATABASE_PORT_5432_TCP_ADDR={db}"),

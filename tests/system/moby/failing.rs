@@ -49,13 +49,17 @@ fn network_init_error_user_defined() {
     host.netdp(&["network", "create", "--subnet", "10.44.0.0/24", "-o", "bridge-name=br-mine", "mine"])
         .done();
     let c1 = bed.container(&host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
-    let _server = Server::start(&c1.ns, 80);
+    let c2 = bed.container(&host, "c2", &["--network", "mine", "-p", "8081:80", "-p", "8081:80/udp"]);
+    let _servers = [Server::start(&c1.ns, 80), Server::start(&c2.ns, 80)];
     host.down();
     // Its place was taken meanwhile.
     host.ns.sh("ip link add br-mine type veth peer name not-mine").done();
-    let ran = host.netdp(&["up", "--once"]);
-    assert!(ran.code == Some(0) || ran.stderr.contains("br-mine"), "{ran}");
+    let ran = host.netdp(&["up", "--once"]).ok();
+    assert!(ran.stderr.contains("network mine waits") && ran.stderr.contains("br-mine"), "{ran}");
+    assert_served(&bed.outside.ns, (host.address, 8080), "c1");
     host.ns.sh("ip link delete br-mine").done();
     host.up_once();
-    assert_served(&bed.outside.ns, (host.address, 8080), "c1");
+    for (port, name) in [(8080, "c1"), (8081, "c2")] {
+        assert_served(&bed.outside.ns, (host.address, port), name);
+    }
 }
