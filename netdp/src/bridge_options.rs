@@ -225,7 +225,7 @@ fn mtu(key: &str, value: &str) -> Result<u32, Error> {
     mtu.ok_or_else(|| invalid(key, value, "68 to 65535 bytes"))
 }
 
-fn bridge_name(key: &str, value: &str) -> Result<String, Error> {
+pub(crate) fn bridge_name(key: &str, value: &str) -> Result<String, Error> {
     let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let fits = (1..=MAX_NAME).contains(&value.len()) && !value.starts_with(['.', '-']);
     if plain && fits {

@@ -17,6 +17,9 @@ pub enum Error {
     /// A word names nothing, or too much.
     #[error(transparent)]
     Unresolved(#[from] Unresolved),
+    /// The configuration file.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
     /// An address or a subnet cannot be had.
     #[error(transparent)]
     Ipam(#[from] ipam::Error),
@@ -354,6 +357,7 @@ impl Error {
             Self::Lan(error) => error.advice().map(str::to_owned),
             Self::Process(error) => error.advice().map(str::to_owned),
             Self::Store(error) => error.advice(),
+            Self::Config(error) => error.advice(),
             _ => self.plain_advice().map(str::to_owned),
         }
     }

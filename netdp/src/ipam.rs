@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::host::pools;
-use crate::model::Pool;
+use crate::model::{AddressPool, Pool};
 
 /// Prefixes that an IPv4 subnet may have: from a whole class A to room for a gateway and an endpoint.
 const PREFIXES4: RangeInclusive<u8> = 8..=30;
@@ -95,6 +95,9 @@ pub enum Error {
     /// None of the pools that subnets are chosen from is free.
     #[error(transparent)]
     NoPool(#[from] pools::Exhausted),
+    /// None of the operator's own either.
+    #[error(transparent)]
+    NoOwnPool(#[from] pools::OwnExhausted),
     /// All subnets of the host's own IPv6 prefix overlap with something.
     #[error(transparent)]
     NoUla(#[from] pools::UlaExhausted),
@@ -116,6 +119,7 @@ impl Error {
             | Self::Unusable(_)
             | Self::NoSubnet(_)
             | Self::NoPool(_)
+            | Self::NoOwnPool(_)
             | Self::NoUla(_)
             | Self::Outside { .. }
             | Self::NotAHost { .. } => None,
@@ -125,15 +129,17 @@ impl Error {
 
 /// Where the subnet of a network comes from that was given none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Default {
+pub enum Default<'a> {
     /// Docker's IPv4 pools.
     Docker,
+    /// What the operator has named, in this order; those of the other family are left out.
+    Pools(&'a [AddressPool]),
     /// The host's own IPv6 prefix (RFC 4193).
     Ula(Ipv6Net),
 }
 
 /// The pool of a new network in one family.
-pub fn choose(request: &Request, default: Default, taken: &[Taken]) -> Result<Pool, Error> {
+pub fn choose(request: &Request, default: Default<'_>, taken: &[Taken]) -> Result<Pool, Error> {
     let subnet = match request.subnet {
         Some(subnet) => checked(subnet, taken)?,
         None => free_subnet(request, default, taken)?,
@@ -185,7 +191,7 @@ fn is_unusable(first: IpAddr) -> bool {
 }
 
 /// The first subnet of the default that is free.
-fn free_subnet(request: &Request, default: Default, taken: &[Taken]) -> Result<IpNet, Error> {
+fn free_subnet(request: &Request, default: Default<'_>, taken: &[Taken]) -> Result<IpNet, Error> {
     if request.gateway.is_some() {
         return Err(Error::NoSubnet("--gateway"));
     }
@@ -198,6 +204,7 @@ fn free_subnet(request: &Request, default: Default, taken: &[Taken]) -> Result<I
     let nets: Vec<IpNet> = taken.iter().map(|other| other.net).collect();
     match default {
         Default::Docker => Ok(pools::choose(&nets)?.into()),
+        Default::Pools(pools) => Ok(pools::choose_of(pools, &nets)?),
         Default::Ula(prefix) => Ok(pools::choose_in(prefix, &nets)?.into()),
     }
 }

@@ -21,6 +21,7 @@ pub mod audit;
 pub mod bridge_options;
 pub mod cli;
 pub mod command;
+pub mod config;
 pub mod datapath;
 pub mod deny;
 pub mod desired;

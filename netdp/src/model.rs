@@ -22,7 +22,7 @@ pub use borrowed::Borrowed;
 pub use endpoint::{
     Attachment, AttachmentOptions, Endpoint, EndpointOptions, Netns, Protocol, PublishedPort, Resolver,
 };
-pub use host::{Host, Mechanism, OtherWays, Prefilter, Uplink};
+pub use host::{AddressPool, Host, Mechanism, OtherWays, Prefilter, Uplink};
 pub use lan::{IpvlanMode, Lan, LanMode, MacvlanMode};
 pub use mac::Mac;
 

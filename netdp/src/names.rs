@@ -151,7 +151,7 @@ pub fn resolve<'a, T>(
 }
 
 /// The names that a mistyped `word` may have meant, best first.
-fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn nearest<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     let bound = (word.len() / 3).max(2);
     let mut scored: Vec<(usize, &str)> = names
         .map(|name| (edits(word, name), name))

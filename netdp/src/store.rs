@@ -11,6 +11,7 @@ mod holders;
 mod limits;
 mod log;
 mod rows;
+mod settings;
 mod timers;
 mod upgrade;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 use ipnet::Ipv6Net;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
+use rusqlite::backup::Backup;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
 use crate::model::{Attachment, Endpoint, EndpointOptions, Network, PublishedPort};
@@ -35,6 +37,7 @@ use rows::{ENDPOINTS, attachment, endpoint, json, network, parsed, port};
 
 pub use deny::Denied;
 pub use holders::Holder;
+pub use settings::Setting;
 
 /// The layout that this version reads and writes, kept in `PRAGMA user_version`.
 pub const SCHEMA: i64 = 3;
@@ -248,6 +251,25 @@ impl Store {
         Ok(store)
     }
 
+    /// A copy in memory, or an empty database when there is none: for trying what a change would come to. Nothing is made or
+    /// written.
+    pub fn copy(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join(FILE);
+        let failed = |source| Error::of(&path, source);
+        let mut connection = Connection::open_in_memory().map_err(failed)?;
+        if exists(&path)? {
+            let original = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            original.check_schema()?;
+            let copied = Backup::new(&original.connection, &mut connection)
+                .and_then(|backup| backup.run_to_completion(i32::MAX, PATIENCE, None));
+            copied.map_err(failed)?;
+        } else {
+            file::fill(&connection).map_err(failed)?;
+        }
+        connection.pragma_update(None, "foreign_keys", true).map_err(failed)?;
+        Ok(Self { connection, path, created: false })
+    }
+
     fn connect(path: PathBuf, access: OpenFlags) -> Result<Self, Error> {
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || {
@@ -420,6 +442,14 @@ impl Change<'_> {
         self.execute("INSERT INTO ula (prefix) VALUES (?1)", [prefix.to_string()])
     }
 
+    /// Has a network as it is given, but for its name, number and identity.
+    pub fn set_network(&self, network: &Network) -> Result<(), Error> {
+        self.execute(
+            "UPDATE networks SET driver = ?2, options = ?3, labels = ?4 WHERE number = ?1",
+            params![network.number, json(&network.driver)?, json(&network.options)?, json(&network.labels)?],
+        )
+    }
+
     /// Removes a network that nobody is attached to.
     pub fn remove_network(&self, number: u32) -> Result<(), Error> {
         self.execute("DELETE FROM networks WHERE number = ?1", [number])
@@ -482,6 +512,19 @@ impl Change<'_> {
     /// Changes what an endpoint was asked to have beyond its interfaces.
     pub fn set_endpoint_options(&self, id: &Id, options: &EndpointOptions) -> Result<(), Error> {
         self.execute("UPDATE endpoints SET options = ?2 WHERE id = ?1", params![id.as_str(), json(options)?])
+    }
+
+    /// Changes the ports of an interface and what else it was asked to have; the rest of it stays.
+    pub fn set_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
+        let id = attachment.id.as_str();
+        let options = json(&attachment.options)?;
+        self.execute("UPDATE attachments SET options = ?2 WHERE id = ?1", params![id, options])?;
+        let sql = "DELETE FROM ports WHERE attachment = (SELECT number FROM attachments WHERE id = ?1)";
+        self.execute(sql, [id])?;
+        let number = "SELECT number FROM attachments WHERE id = ?1";
+        let number = self.transaction.query_row(number, [id], |row| row.get(0));
+        let number = number.map_err(|source| self.error(source))?;
+        attachment.ports.iter().try_for_each(|port| self.add_port(number, port))
     }
 
     /// Removes one interface of an endpoint with its ports.

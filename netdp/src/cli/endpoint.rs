@@ -122,7 +122,7 @@ fn container_port(text: &str) -> Result<(u16, Protocol), String> {
 }
 
 /// What the kernel takes as the name of an interface.
-fn ifname(text: &str) -> Result<String, String> {
+pub(crate) fn ifname(text: &str) -> Result<String, String> {
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte));
     if printable && (1..=15).contains(&text.len()) && text != "." && text != ".." {
         return Ok(text.to_owned());

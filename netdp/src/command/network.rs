@@ -15,7 +15,7 @@ use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
 use crate::lan;
-use crate::model::{Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
+use crate::model::{AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
 use crate::names::{Id, Name, random_bytes};
 use crate::store::Store;
 use crate::world::Found;
@@ -87,6 +87,15 @@ impl Request {
 
 /// Makes a network, or leaves everything as it was.
 pub(super) async fn create(session: &mut Session, request: &Request) -> Result<Network, Error> {
+    let (network, new_ula) = prepare(session, request).await?;
+    add(session, network, new_ula).await
+}
+
+/// The network as it would be made, and the host's own IPv6 prefix when that was chosen now.
+pub(super) async fn prepare(
+    session: &Session,
+    request: &Request,
+) -> Result<(Network, Option<Ipv6Net>), Error> {
     request.check()?;
     let networks = session.store.networks()?;
     if networks.iter().any(|network| network.name == request.name) {
@@ -97,7 +106,7 @@ pub(super) async fn create(session: &mut Session, request: &Request) -> Result<N
         None => bridge(session, request, &networks, &id).await?,
         Some(kind) => on_lan(session, request, &networks, kind).await?,
     };
-    add(session, request.network(id, driver), new_ula).await
+    Ok((request.network(id, driver), new_ula))
 }
 
 /// A bridge with its subnets, and the host's own IPv6 prefix when that was chosen now.
@@ -268,25 +277,56 @@ impl Families {
 
     /// A subnet that is asked for must be free of `given`, and one that is chosen of `chosen`.
     fn choose(&self, store: &Store, given: &[Taken], chosen: &[Taken]) -> Result<Pools, Error> {
-        let choose = |request: &ipam::Request, default| {
-            let taken = if request.subnet.is_some() { given } else { chosen };
-            ipam::choose(request, default, taken)
-        };
-        let docker = ipam::Default::Docker;
-        let pool4 = self.v4.as_ref().map(|request| choose(request, docker)).transpose()?;
+        let taken = |request: &ipam::Request| if request.subnet.is_some() { given } else { chosen };
+        let own = OwnPools::of(store)?;
+        let choose4 = |request: &ipam::Request| ipam::choose(request, default4(&own), taken(request));
+        let pool4 = self.v4.as_ref().map(choose4).transpose()?;
         let Some(request) = &self.v6 else { return Ok(Pools { pool4, pool6: None, new_ula: None }) };
         if Sysctl::ipv6("lo", "disable_ipv6").get()?.is_none() {
             return Err(Error::Lacks(
                 "IPv6, which --ipv6 needs: this kernel was started without it".to_owned(),
             ));
         }
-        let known = store.ula()?;
-        let prefix = match known {
-            Some(prefix) => prefix,
-            None => pools::ula(random_bytes().map_err(Error::io("read random bytes"))?),
-        };
-        let pool6 = Some(choose(request, ipam::Default::Ula(prefix))?);
-        Ok(Pools { pool4, pool6, new_ula: known.is_none().then_some(prefix) })
+        let (pool6, new_ula) = choose6(store, &own, request, taken(request))?;
+        Ok(Pools { pool4, pool6: Some(pool6), new_ula })
+    }
+}
+
+/// Where IPv4 subnets are chosen from: the operator's pools, else Docker's.
+pub(super) fn default4(own: &OwnPools) -> ipam::Default<'_> {
+    if own.v4.is_empty() { ipam::Default::Docker } else { ipam::Default::Pools(&own.v4) }
+}
+
+/// IPv6 addresses of the operator's pools, else of the host's own prefix, which is chosen when it is needed first.
+pub(super) fn choose6(
+    store: &Store,
+    own: &OwnPools,
+    request: &ipam::Request,
+    taken: &[Taken],
+) -> Result<(Pool, Option<Ipv6Net>), Error> {
+    if !own.v6.is_empty() {
+        return Ok((ipam::choose(request, ipam::Default::Pools(&own.v6), taken)?, None));
+    }
+    let known = store.ula()?;
+    let prefix = match known {
+        Some(prefix) => prefix,
+        None => pools::ula(random_bytes().map_err(Error::io("read random bytes"))?),
+    };
+    let pool = ipam::choose(request, ipam::Default::Ula(prefix), taken)?;
+    Ok((pool, known.is_none().then_some(prefix)))
+}
+
+/// `default-address-pools` by family.
+pub(super) struct OwnPools {
+    v4: Vec<AddressPool>,
+    v6: Vec<AddressPool>,
+}
+
+impl OwnPools {
+    /// As the configuration file has said.
+    pub(super) fn of(store: &Store) -> Result<Self, Error> {
+        let (v4, v6) = store.address_pools()?.into_iter().partition(|pool| pool.base.addr().is_ipv4());
+        Ok(Self { v4, v6 })
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::model::AddressPool;
+
 /// (first address, prefix length of the pool, prefix length of a subnet taken from it)
 const POOLS: [(Ipv4Addr, u8, u8); 6] = [
     (Ipv4Addr::new(172, 17, 0, 0), 16, 16),
@@ -34,6 +36,9 @@ const ULA_PREFIX: u8 = 48;
 /// Length of a network's IPv6 prefix (RFC 4291, 2.5.4).
 const ULA_SUBNET: u8 = 64;
 
+/// So many subnets are looked at: more than a host has networks.
+const MOST_TRIED: usize = 1 << 16;
+
 /// Every IPv6 subnet of the host's own prefix is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -54,6 +59,25 @@ pub fn ula(random: [u8; 5]) -> Ipv6Net {
 pub fn choose_in(prefix: Ipv6Net, used: &[IpNet]) -> Result<Ipv6Net, UlaExhausted> {
     let mut subnets = prefix.subnets(ULA_SUBNET).into_iter().flatten();
     subnets.find(|subnet| is_free(&(*subnet).into(), used)).ok_or(UlaExhausted(prefix))
+}
+
+/// Every subnet of the operator's pools is in use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "all subnets of default-address-pools ({0}) overlap with networks, addresses or routes of this host; add one there, or \
+     give a free one with --subnet"
+)]
+pub struct OwnExhausted(String);
+
+/// The first subnet of the operator's pools that overlaps with none of `used`. They are of one family.
+pub fn choose_of(pools: &[AddressPool], used: &[IpNet]) -> Result<IpNet, OwnExhausted> {
+    let mut subnets = pools.iter().flat_map(|pool| pool.base.subnets(pool.size).into_iter().flatten());
+    let names = || pools.iter().map(|pool| pool.base.to_string()).collect::<Vec<_>>().join(", ");
+    subnets
+        .by_ref()
+        .take(MOST_TRIED)
+        .find(|subnet| is_free(subnet, used))
+        .ok_or_else(|| OwnExhausted(names()))
 }
 
 fn is_free(subnet: &IpNet, used: &[IpNet]) -> bool {
@@ -115,6 +139,20 @@ mod tests {
     fn a_hosts_own_prefix_is_unique_local() {
         assert_eq!(ula([0x12, 0x34, 0x56, 0x78, 0x9a]).to_string(), "fd12:3456:789a::/48");
         assert_eq!(ula([0; 5]).to_string(), "fd00::/48");
+    }
+
+    #[test]
+    fn pools_of_the_operator_are_taken_in_their_order() {
+        let pool = |base: &str, size| AddressPool { base: base.parse().unwrap(), size };
+        let pools = [pool("10.10.0.0/30", 31), pool("10.20.0.0/16", 24)];
+        let mut used = Vec::new();
+        for expected in ["10.10.0.0/31", "10.10.0.2/31", "10.20.0.0/24", "10.20.1.0/24"] {
+            let subnet = choose_of(&pools, &used).unwrap();
+            assert_eq!(subnet.to_string(), expected);
+            used.push(subnet);
+        }
+        let error = choose_of(&pools, &nets(&["10.0.0.0/8"])).unwrap_err().to_string();
+        assert!(error.contains("10.10.0.0/30, 10.20.0.0/16"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use netdp_common::without;
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,15 @@ pub struct Host {
     pub prefilters: BTreeMap<String, Prefilter>,
     /// The host takes packets with its own addresses as their source from outside (`accept_local`).
     pub accepts_local: bool,
+}
+
+/// Addresses that subnets of new networks are taken from (`default-address-pools`).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct AddressPool {
+    /// All of them.
+    pub base: IpNet,
+    /// Length of a subnet's prefix.
+    pub size: u8,
 }
 
 /// What the programs can do without ([`netdp_common::without`]).

@@ -45,7 +45,7 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     remove(&unfinished);
     // Who moved the database away may have left its log, which would be taken for that of the new one.
     remove(path);
-    let made = fill(&unfinished).map_err(|source| Error::of(path, source)).and_then(|()| {
+    let made = fill_file(&unfinished).map_err(|source| Error::of(path, source)).and_then(|()| {
         fs::rename(&unfinished, path).map_err(|source| Error::Directory { path: path.to_owned(), source })
     });
     if made.is_err() {
@@ -54,16 +54,21 @@ pub(super) fn create(path: &Path) -> Result<(), Error> {
     made
 }
 
-fn fill(path: &Path) -> rusqlite::Result<()> {
-    let mut connection = Connection::open(path)?;
+fn fill_file(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    let transaction = connection.transaction()?;
-    transaction.execute_batch(TABLES)?;
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
-    transaction.commit()?;
+    fill(&connection)?;
     // Closing moves the log into the file; the error would be lost if it were left to `drop`.
     connection.close().map_err(|(_, source)| source)
+}
+
+/// Makes the tables, all or none.
+pub(super) fn fill(connection: &Connection) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    transaction.commit()
 }
 
 /// Removes a database and what `SQLite` keeps beside it. What is not there need not be removed, and what
