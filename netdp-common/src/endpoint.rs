@@ -17,6 +17,10 @@ pub mod link_flags {
     pub const OPEN_FILTER: u32 = 16;
     /// The network has destinations that are reached untranslated ([`crate::Destination`]).
     pub const EXCLUDES: u32 = 32;
+    /// In IPv4 the network is routed: its addresses are known outside, and what leaves keeps them.
+    pub const ROUTED4: u32 = 64;
+    /// The same in IPv6.
+    pub const ROUTED6: u32 = 128;
 }
 
 /// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).
@@ -53,6 +57,24 @@ impl Link {
     #[inline(always)]
     pub const fn snat(&self, v4: bool) -> Addr {
         if v4 { self.snat4 } else { self.snat6 }
+    }
+
+    /// Whether a network with these flags is routed in a family.
+    #[inline(always)]
+    pub const fn is_routed_by(flags: u32, v4: bool) -> bool {
+        flags & if v4 { link_flags::ROUTED4 } else { link_flags::ROUTED6 } != 0
+    }
+
+    /// Whether the packets of its network leave as they are, in a family.
+    #[inline(always)]
+    pub const fn is_routed(&self, v4: bool) -> bool {
+        Self::is_routed_by(self.flags, v4)
+    }
+
+    /// The network's gateway in a family.
+    #[inline(always)]
+    pub const fn gateway(&self, v4: bool) -> Addr {
+        if v4 { self.gateway4 } else { self.gateway6 }
     }
 }
 

@@ -26,6 +26,7 @@ pub mod ipv4;
 pub mod ipv6;
 pub mod mapping;
 pub mod names;
+pub mod policy;
 pub mod port;
 pub mod prefilter;
 pub mod quota;

@@ -1,7 +1,7 @@
 //! Published ports.
 
 use crate::addr::{Addr, Mac, Port};
-use crate::assert_size;
+use crate::{assert_size, proto};
 
 /// Key of the map `PORTS`: what the outside connects to.
 #[repr(C)]
@@ -24,6 +24,13 @@ impl PortKey {
     pub const fn new(addr: Addr, port: Port, proto: u8) -> Self {
         Self { addr, port, proto, pad: 0 }
     }
+
+    /// The row beside a container's address that says how that is reached from beyond its network. A container whose
+    /// address is reached by nobody has none.
+    #[inline(always)]
+    pub const fn beside(container: Addr) -> Self {
+        Self::new(container, Port::NONE, proto::NONE)
+    }
 }
 
 /// Flags of a [`Backend`].
@@ -32,6 +39,11 @@ pub mod port_flags {
     pub const FILTERED: u16 = 1;
     /// The row stands for every address of the host.
     pub const EVERY_ADDRESS: u16 = 2;
+    /// Beside a container's address ([`super::PortKey::beside`]): it is reached by ICMP, and at its published ports, for which
+    /// there are rows of that address.
+    pub const ROUTED: u16 = 4;
+    /// Beside a container's address: it is reached by everything.
+    pub const UNPROTECTED: u16 = 8;
 }
 
 /// Where a published port leads (map `PORTS`): all that the first packet of a flow needs, in one look-up.

@@ -159,6 +159,8 @@ reasons! {
     IcmpSequence = 119, "icmp_sequence";
     /// A SYN that nobody asked for, to a port that a container is seen by (RFC 5382, REQ-4).
     UnaskedSyn = 120, "unasked_syn";
+    /// To a port of a container of a routed network that is not published.
+    Unpublished = 121, "unpublished";
 }
 
 impl Reason {

@@ -140,6 +140,25 @@ impl NewFlow {
         }
     }
 
+    /// Somebody talks to a container at its own address: nothing is translated.
+    #[inline(always)]
+    pub const fn direct(key: FlowKey, to: &Backend, back: Delivery, state: State, now: u32) -> Self {
+        Self {
+            key,
+            src: key.src,
+            dst: key.dst,
+            sport: key.sport,
+            dport: key.dport,
+            there: Delivery::backend(to),
+            back,
+            reply_zone: Zone::CONTAINER,
+            state,
+            is_mapped: false,
+            owner: to.ifindex,
+            now,
+        }
+    }
+
     /// Somebody outside talks to the outside endpoint of a mapping: the destination becomes the inside one, which is at
     /// this address and port.
     #[inline(always)]

@@ -2,14 +2,16 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use netdp_common::fragments::LIMIT_CONTAINER;
+use netdp_common::policy::{self, Origin, Rule, Target};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::uplink::{self, LASTING};
-use netdp_common::{Addr, EndpointKey, Exit, Flow, Link, Reason, Uplink, Zone, link_flags, proto};
+use netdp_common::{Addr, EndpointKey, Exit, Flow, FlowKey, Link, Reason, Uplink, Zone, link_flags, proto};
 
 use super::access::Packet;
 use super::clock;
 use super::conntrack;
+use super::direct;
 use super::excluded;
 use super::forward::{self, Action};
 use super::fragments::{self, Part};
@@ -53,6 +55,11 @@ fn arp(packet: &Packet, link: &Link) -> Result<Action, Reason> {
     if arp.sender_mac != link.mac || (sender != link.addr4.v4_be() && sender != 0) {
         return Err(Reason::SpoofedArp);
     }
+    // Nobody is asked but the gateway, and whether the own address is taken. An answer goes to whoever has asked: the host.
+    let target = Addr::from_v4_be(arp.target());
+    if arp.is_request() && target != link.gateway4 && target != link.addr4 {
+        policy::decide(Origin::Container, link.flags, Target::Neighbour, true).verdict()?;
+    }
     Ok(Action::SlowPath)
 }
 
@@ -88,9 +95,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if let Some(neighbour) = unsafe { ENDPOINTS.get(EndpointKey { addr: dst, network: link.network }) } {
-        if link.flags & link_flags::NO_ICC != 0 {
-            return Err(Reason::IccDisabled);
-        }
+        policy::decide(Origin::Container, link.flags, Target::Neighbour, dst.is_v4()).verdict()?;
         rogue::check(packet, tuple)?;
         if eth.dst != neighbour.mac {
             packet.write(0, &[neighbour.mac, link.gateway_mac]).ok_or(Reason::Malformed)?;
@@ -158,9 +163,7 @@ fn past_gateway(packet: &Packet, eth: &EthHeader, link: &Link, tuple: &Tuple) ->
 /// To everybody who listens, which the bridge knows; it would reach the neighbours.
 #[inline(always)]
 fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
-    if link.flags & link_flags::NO_ICC != 0 {
-        return Err(Reason::IccDisabled);
-    }
+    policy::decide(Origin::Container, link.flags, Target::Neighbour, true).verdict()?;
     rogue::check(packet, tuple)?;
     Ok(Action::SlowPath)
 }
@@ -236,6 +239,10 @@ fn begin(packet: &Packet, from: Sender, tuple: &Tuple) -> Result<First, Reason> 
                 next = First::Prepared;
             }
         }
+        First::Direct => {
+            direct::prepare(tuple, Origin::Container, from.1.flags, &Delivery::link(from.0, from.1))?;
+            next = First::Untranslated;
+        }
         First::SlowPath | First::Prepared | First::Untranslated => {}
     }
     match next {
@@ -280,13 +287,17 @@ fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Res
     to_host(tuple.key.dst, link).map(|_| Action::SlowPath)
 }
 
-/// To the host's own stack. An internal network reaches the gateway and nothing else.
+/// To the host's own stack.
 #[inline(always)]
 fn to_host(dst: Addr, link: &Link) -> Result<First, Reason> {
-    if link.flags & link_flags::INTERNAL != 0 && dst != link.gateway4 && dst != link.gateway6 {
-        return Err(Reason::InternalNetwork);
-    }
+    let target = Target::of_host(is_gateway(dst, link), false, link.flags);
+    policy::decide(Origin::Container, link.flags, target, dst.is_v4()).verdict()?;
     Ok(First::SlowPath)
+}
+
+#[inline(always)]
+fn is_gateway(dst: Addr, link: &Link) -> bool {
+    dst == link.gateway4 || dst == link.gateway6
 }
 
 /// What becomes of the first packet of a tuple.
@@ -300,6 +311,8 @@ enum First {
     Outside,
     /// To the outside endpoint of a container: a flow is to be prepared.
     Meeting,
+    /// To a container of another network at its own address: a flow is to be prepared.
+    Direct,
     /// A flow is prepared: it is to be begun, and the packet follows it.
     Prepared,
     /// The same, with its source as it is.
@@ -311,23 +324,33 @@ const HAVE_NO_OUTSIDE: u32 = link_flags::INTERNAL | link_flags::NO_MASQUERADE;
 
 #[inline(never)]
 fn first(tuple: &Tuple, link: &Link) -> Result<First, Reason> {
-    let key = &tuple.key;
+    let (dst, v4) = (tuple.key.dst, tuple.key.dst.is_v4());
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if unsafe { HOST_ADDRS.get(&key.dst) }.is_some() {
-        return match sockets::published(key.dst, key.dport, key.proto) {
-            Some(_) if link.flags & link_flags::INTERNAL == 0 => Ok(First::Hairpin),
-            None if link.flags & HAVE_NO_OUTSIDE == 0 && mapping::is_outside(key) => Ok(First::Meeting),
-            _ => to_host(key.dst, link),
-        };
+    if unsafe { HOST_ADDRS.get(&dst) }.is_some() {
+        return first_to_host(&tuple.key, link);
     }
-    match SUBNETS.get(Key::new(128, key.dst)) {
+    match SUBNETS.get(Key::new(128, dst)) {
         // Nobody has that address: ARP finds out.
         Some(network) if *network == link.network => Ok(First::SlowPath),
-        Some(_) => Err(Reason::InterNetwork),
-        None if link.flags & link_flags::INTERNAL != 0 => Err(Reason::InternalNetwork),
-        None if link.flags & link_flags::NO_MASQUERADE != 0 => Err(Reason::MasqueradeOff),
-        None => Ok(First::Outside),
+        Some(_) => Ok(First::Direct),
+        None => {
+            policy::decide(Origin::Container, link.flags, Target::Outside, v4).verdict()?;
+            Ok(First::Outside)
+        }
     }
+}
+
+#[inline(always)]
+fn first_to_host(key: &FlowKey, link: &Link) -> Result<First, Reason> {
+    let (v4, is_published) = (key.dst.is_v4(), sockets::published(key.dst, key.dport, key.proto).is_some());
+    let target = Target::of_host(is_gateway(key.dst, link), is_published, link.flags);
+    let rule = policy::decide(Origin::Container, link.flags, target, v4);
+    rule.verdict()?;
+    if let Rule::Published = rule {
+        return Ok(First::Hairpin);
+    }
+    let is_seen = link.flags & HAVE_NO_OUTSIDE == 0 && !link.is_routed(v4);
+    if !is_published && is_seen && mapping::is_outside(key) { Ok(First::Meeting) } else { Ok(First::SlowPath) }
 }
 
 /// To a published port of this host: the receiver sees the address that the sender was told to use, so that its
@@ -370,10 +393,10 @@ fn masquerade(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Rea
     };
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     let uplink = unsafe { UPLINKS.get(ifindex) }.ok_or(Reason::NoUplink)?;
-    let is_excluded = excluded::is_excluded(from.1, &tuple.key.dst);
+    let is_kept = from.1.is_routed(tuple.key.dst.is_v4()) || excluded::is_excluded(from.1, &tuple.key.dst);
     let new = conntrack::prepare()?;
     *new = NewFlow::masquerade(tuple.key, from, (uplink.ifindex, tuple.key.src), state, clock::now());
-    if is_excluded {
+    if is_kept {
         return Ok(First::Untranslated);
     }
     choose_source(new, from.1, uplink)?;

@@ -2,19 +2,21 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use netdp_common::fragments::LIMIT_UPLINK;
+use netdp_common::policy::Origin;
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
-use netdp_common::{Addr, Backend, Reason, State, Zone, proto};
+use netdp_common::{Addr, Backend, PortKey, Reason, State, Zone, proto};
 
 use super::access::Packet;
 use super::clock;
 use super::conntrack;
 use super::deny;
+use super::direct;
 use super::forward::{self, Action};
 use super::fragments::{self, Part};
 use super::icmp;
 use super::mapping::{self, Admission};
-use super::maps::{HOST_ADDRS, SUBNETS};
+use super::maps::{HOST_ADDRS, PORTS, SUBNETS};
 use super::neighbour;
 use super::parse::{self, Tuple};
 use super::{sockets, sound, source, unasked};
@@ -85,7 +87,8 @@ fn unsorted(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
         return Err(Reason::SpoofedIp);
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if tuple.ttl <= 1 || unsafe { HOST_ADDRS.get(&dst) }.is_none() || dst.is_loopback() {
+    let is_ours = unsafe { HOST_ADDRS.get(&dst).is_some() || PORTS.get(PortKey::beside(dst)).is_some() };
+    if tuple.ttl <= 1 || !is_ours || dst.is_loopback() {
         return passing(dst);
     }
     fragments::sort(packet, LIMIT_UPLINK).or_else(|_| passing(dst))
@@ -100,13 +103,24 @@ fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback() {
-        return passing(tuple.key.dst);
+        return to_container(packet, tuple);
     }
     match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
         Some(backend) => publish(packet, tuple, backend),
         None if tuple.key.proto == proto::TCP => unasked::judge(packet, tuple),
         None => admit(packet, tuple),
     }
+}
+
+/// Perhaps to a container at its own address: [`Action::Published`] when it may be reached there.
+#[inline(always)]
+fn to_container(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
+    if SUBNETS.get(Key::new(128, tuple.key.dst)).is_none() {
+        return Ok(Action::NotOurs);
+    }
+    direct::prepare(tuple, Origin::Outside, 0, &Delivery::uplink(packet.ifindex()))?;
+    conntrack::begin_as_it_is()?;
+    Ok(Action::Published)
 }
 
 /// To a port that nobody has published: perhaps one that a container is seen by.

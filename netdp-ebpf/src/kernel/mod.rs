@@ -9,6 +9,7 @@ mod clock;
 mod conntrack;
 mod count;
 mod deny;
+mod direct;
 mod excluded;
 mod family;
 mod forward;

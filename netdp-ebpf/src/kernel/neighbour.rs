@@ -2,7 +2,8 @@
 //! host's stack go on with it; nobody speaks for somebody else, and nobody but the host for a router.
 
 use netdp_common::prefilter::is_neighbour_discovery;
-use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, link_flags, proto};
+use netdp_common::policy::{self, Origin, Target};
+use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, proto};
 
 use super::access::Packet;
 use super::forward::{self, Action};
@@ -82,11 +83,11 @@ pub(super) fn check(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<(), R
 #[inline(always)]
 pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
     let kind = kind(packet, tuple);
-    let is_isolated = link.flags & link_flags::NO_ICC != 0;
+    let icc = policy::decide(Origin::Container, link.flags, Target::Neighbour, false).verdict();
     if kind != icmp_type::V6_NEIGHBOUR_SOLICITATION {
         let finds_gateway = is_discovery(kind) || MLD.contains(&kind);
-        if is_isolated && !finds_gateway {
-            return Err(Reason::IccDisabled);
+        if !finds_gateway {
+            icc?;
         }
         rogue::check(packet, tuple)?;
         return Ok(Action::SlowPath);
@@ -97,7 +98,8 @@ pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Ac
         return Ok(Action::SlowPath);
     };
     // Its own address: whether it is taken, which it is not.
-    if is_isolated || neighbour.mac == link.mac {
+    icc?;
+    if neighbour.mac == link.mac {
         return Err(Reason::IccDisabled);
     }
     packet.write(0, &neighbour.mac).ok_or(Reason::Malformed)?;

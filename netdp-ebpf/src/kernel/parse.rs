@@ -61,6 +61,24 @@ pub(super) struct ArpHeader {
     pub(super) target_ip: [u16; 2],
 }
 
+impl ArpHeader {
+    /// Operation "request".
+    const REQUEST: u16 = 1_u16.to_be();
+
+    #[inline(always)]
+    pub(super) fn is_request(&self) -> bool {
+        let [.., operation] = self.hardware_protocol_lengths_operation;
+        operation == Self::REQUEST
+    }
+
+    /// Whom it asks for, or whom it answers, in network order.
+    #[inline(always)]
+    pub(super) fn target(&self) -> u32 {
+        let [high, low] = self.target_ip;
+        u32::from(high) | u32::from(low) << 16
+    }
+}
+
 /// The tuple of a packet, as far as it is known: one per run, filled as headers are read.
 #[repr(C)]
 pub(super) struct Tuple {

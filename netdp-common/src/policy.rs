@@ -1,0 +1,342 @@
+//! Who reaches whom: Docker's seven rules as one decision, for the programs and for `netdp trace` alike. Pure.
+//!
+//! It is asked about the first packet of a flow, and about what passes between neighbours, which has no flow. What belongs to
+//! a known flow is established: it is translated and passes (Docker's rule 2, "established, related").
+//!
+//! | from \ to | neighbour | container of another network | published port | gateway | host | outside |
+//! |---|---|---|---|---|---|---|
+//! | host | | 7 passes | 5 passes | | | |
+//! | same network | 2 passes, or `icc_disabled` | | | | | |
+//! | other network | | 1 `inter_network`, unless 2 opens it | 5 passes | 7 passes | 7 passes | 6 |
+//! | internal network | as above | 4 `internal_network` | 4 `internal_network` | 7 passes | 4 `internal_network` | 4 `internal_network` |
+//! | outside | | 1 `direct_routing`, unless 2 opens it | 5 passes; 1 on loopback | | | |
+//!
+//! Rule 2 opens a container's address where its network is `routed` (ICMP, published ports; else `unpublished`) or
+//! `nat-unprotected` (all).
+
+use crate::endpoint::{Link, link_flags};
+use crate::port::port_flags;
+use crate::proto;
+use crate::reason::Reason;
+
+/// Where a packet comes from.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Origin {
+    /// A process of the host.
+    Host = 0,
+    /// A container.
+    Container = 1,
+    /// An uplink.
+    Outside = 2,
+}
+
+/// What its destination is to who sends it.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Target {
+    /// A container of the sender's own network; for the host, any.
+    Neighbour = 0,
+    /// An address of another network that is reached by published ports of the host alone, if at all.
+    Container = 1,
+    /// The same of a network that is `nat-unprotected`.
+    Unprotected = 2,
+    /// ICMP to a container of a `routed` network.
+    RoutedIcmp = 3,
+    /// A published port of a container of a `routed` network, at the container's own address.
+    RoutedPort = 4,
+    /// Anything else of a container of a `routed` network.
+    Routed = 5,
+    /// A published port at an address of the host.
+    Published = 6,
+    /// The same at a loopback address.
+    PublishedOnLoopback = 7,
+    /// The gateway of the sender's network, where nothing is published.
+    Gateway = 8,
+    /// Another address of the host, where nothing is published.
+    Host = 9,
+    /// Neither the host nor a container.
+    Outside = 10,
+}
+
+impl Target {
+    /// Every kind there is.
+    pub const ALL: [Self; 11] = [
+        Self::Neighbour,
+        Self::Container,
+        Self::Unprotected,
+        Self::RoutedIcmp,
+        Self::RoutedPort,
+        Self::Routed,
+        Self::Published,
+        Self::PublishedOnLoopback,
+        Self::Gateway,
+        Self::Host,
+        Self::Outside,
+    ];
+
+    /// A container's address of another network, by what stands in `PORTS` beside it ([`port_flags`]; zero when nothing does)
+    /// and whether the packet is for a port of it that is published.
+    #[inline(always)]
+    pub const fn of_container(beside: u16, protocol: u8, is_published: bool) -> Self {
+        if beside & port_flags::UNPROTECTED != 0 {
+            Self::Unprotected
+        } else if beside & port_flags::ROUTED == 0 {
+            Self::Container
+        } else if proto::is_icmp(protocol) {
+            Self::RoutedIcmp
+        } else if is_published {
+            Self::RoutedPort
+        } else {
+            Self::Routed
+        }
+    }
+
+    /// An address of the host, for a container: whether it is the gateway of its network, and whether the port is published
+    /// there. An internal network asks its gateway for nothing that is published.
+    #[inline(always)]
+    pub const fn of_host(is_gateway: bool, is_published: bool, sender: u32) -> Self {
+        if is_gateway && (!is_published || sender & link_flags::INTERNAL != 0) {
+            Self::Gateway
+        } else if is_published {
+            Self::Published
+        } else {
+            Self::Host
+        }
+    }
+}
+
+macro_rules! rules {
+    ($( $(#[$doc:meta])* $name:ident = $number:literal, $docker:literal, $text:literal, $reason:expr; )+) => {
+        /// What decides on a packet.
+        #[repr(u32)]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Rule { $( $(#[$doc])* $name = $number, )+ }
+
+        impl Rule {
+            /// Every rule there is.
+            pub const ALL: &[Self] = &[ $( Self::$name, )+ ];
+
+            /// The number of Docker's rule that it is a part of, 1 to 7.
+            pub const fn docker(self) -> u32 {
+                match self { $( Self::$name => $docker, )+ }
+            }
+
+            /// What it says, for people.
+            pub const fn text(self) -> &'static str {
+                match self { $( Self::$name => $text, )+ }
+            }
+
+            /// Whether the packet passes, else what it is dropped for.
+            ///
+            /// # Errors
+            /// It is dropped.
+            #[inline(always)]
+            pub const fn verdict(self) -> Result<(), Reason> {
+                match self { $( Self::$name => $reason, )+ }
+            }
+        }
+    };
+}
+
+rules! {
+    /// From the outside to a container's address.
+    DirectRouting = 0, 1, "a container's address is not reached from outside", Err(Reason::DirectRouting);
+    /// From another network to a container's address.
+    InterNetwork = 1, 1, "a container's address is not reached from another network", Err(Reason::InterNetwork);
+    /// From the outside to a port that is published on loopback.
+    LoopbackFromWire = 2, 1, "a port published on loopback is not reached from the wire", Err(Reason::LoopbackFromWire);
+    /// Between neighbours.
+    Icc = 3, 2, "containers of one network reach one another", Ok(());
+    /// Between neighbours that are kept apart.
+    IccOff = 4, 2, "icc is off in the network", Err(Reason::IccDisabled);
+    /// To a container of a routed network.
+    RoutedIcmp = 5, 2, "a routed network takes ICMP", Ok(());
+    /// To a container of a routed network.
+    RoutedPort = 6, 2, "a routed network takes what is for published ports, at the container's address", Ok(());
+    /// To a container of a routed network.
+    Unpublished = 7, 2, "a routed network takes nothing else", Err(Reason::Unpublished);
+    /// To a container of a network without protection.
+    Unprotected = 8, 2, "all ports of a nat-unprotected network are reached at the container's address", Ok(());
+    /// Into or out of an internal network.
+    Internal = 9, 4, "nothing leaves an internal network but to its gateway", Err(Reason::InternalNetwork);
+    /// To a port of the host.
+    Published = 10, 5, "a published port leads to its container", Ok(());
+    /// Out of a network.
+    Masquerade = 11, 6, "what leaves gets an address of the host", Ok(());
+    /// Out of a network.
+    RoutedOut = 12, 6, "what leaves a routed network keeps its address", Ok(());
+    /// Out of a network.
+    MasqueradeOff = 13, 6, "no container address leaves untranslated, and masquerade is off", Err(Reason::MasqueradeOff);
+    /// From the host to a container.
+    FromHost = 14, 7, "the host reaches its containers", Ok(());
+    /// From a container to the host itself.
+    ToHost = 15, 7, "containers reach the host", Ok(());
+    /// Between the host and the outside.
+    NotOurs = 16, 7, "it concerns no container", Ok(());
+}
+
+/// Decides on a packet: where it comes from, the flags of its sender's network ([`link_flags`], none where a container did
+/// not send it), what its destination is, and the family of that.
+#[inline(always)]
+pub const fn decide(origin: Origin, sender: u32, target: Target, v4: bool) -> Rule {
+    match origin {
+        Origin::Host => from_host(target),
+        Origin::Container => from_container(sender, target, v4),
+        Origin::Outside => from_outside(target),
+    }
+}
+
+#[inline(always)]
+const fn from_host(target: Target) -> Rule {
+    match target {
+        Target::Published | Target::PublishedOnLoopback => Rule::Published,
+        Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
+        Target::Neighbour
+        | Target::Container
+        | Target::Unprotected
+        | Target::RoutedIcmp
+        | Target::RoutedPort
+        | Target::Routed => Rule::FromHost,
+    }
+}
+
+#[inline(always)]
+const fn from_container(sender: u32, target: Target, v4: bool) -> Rule {
+    match target {
+        Target::Neighbour if sender & link_flags::NO_ICC != 0 => return Rule::IccOff,
+        Target::Neighbour => return Rule::Icc,
+        Target::Gateway => return Rule::ToHost,
+        _ if sender & link_flags::INTERNAL != 0 => return Rule::Internal,
+        _ => {}
+    }
+    match target {
+        Target::Neighbour | Target::Gateway | Target::Host => Rule::ToHost,
+        Target::Container => Rule::InterNetwork,
+        Target::Unprotected => Rule::Unprotected,
+        Target::RoutedIcmp => Rule::RoutedIcmp,
+        Target::RoutedPort => Rule::RoutedPort,
+        Target::Routed => Rule::Unpublished,
+        // Not by the wire: a container has no address of that kind to send to but its own.
+        Target::PublishedOnLoopback => Rule::LoopbackFromWire,
+        Target::Published => Rule::Published,
+        Target::Outside if Link::is_routed_by(sender, v4) => Rule::RoutedOut,
+        Target::Outside if sender & link_flags::NO_MASQUERADE != 0 => Rule::MasqueradeOff,
+        Target::Outside => Rule::Masquerade,
+    }
+}
+
+#[inline(always)]
+const fn from_outside(target: Target) -> Rule {
+    match target {
+        Target::Neighbour | Target::Container => Rule::DirectRouting,
+        Target::Unprotected => Rule::Unprotected,
+        Target::RoutedIcmp => Rule::RoutedIcmp,
+        Target::RoutedPort => Rule::RoutedPort,
+        Target::Routed => Rule::Unpublished,
+        Target::Published => Rule::Published,
+        Target::PublishedOnLoopback => Rule::LoopbackFromWire,
+        Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endpoint::link_flags::{INTERNAL, NO_ICC, NO_MASQUERADE, ROUTED4, ROUTED6};
+
+    /// Senders, in the order of the columns below: host, network as it comes, icc off, internal, masquerade off, routed, outside.
+    const SENDERS: [(Origin, u32); 7] = [
+        (Origin::Host, 0),
+        (Origin::Container, 0),
+        (Origin::Container, NO_ICC),
+        (Origin::Container, INTERNAL),
+        (Origin::Container, NO_MASQUERADE),
+        (Origin::Container, ROUTED4),
+        (Origin::Outside, 0),
+    ];
+
+    /// The whole truth: by target, what decides for each sender.
+    #[rustfmt::skip]
+    fn truth(target: Target) -> [Rule; 7] {
+        use Rule::{
+            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, LoopbackFromWire, Masquerade, MasqueradeOff,
+            NotOurs, Published, RoutedIcmp, RoutedOut, RoutedPort, ToHost, Unprotected, Unpublished,
+        };
+        match target {
+            //                              host       network           icc off           internal  no masquerade     routed            outside
+            Target::Neighbour           => [FromHost,  Icc,              IccOff,           Icc,      Icc,              Icc,              DirectRouting],
+            Target::Container           => [FromHost,  InterNetwork,     InterNetwork,     Internal, InterNetwork,     InterNetwork,     DirectRouting],
+            Target::Unprotected         => [FromHost,  Unprotected,      Unprotected,      Internal, Unprotected,      Unprotected,      Unprotected],
+            Target::RoutedIcmp          => [FromHost,  RoutedIcmp,       RoutedIcmp,       Internal, RoutedIcmp,       RoutedIcmp,       RoutedIcmp],
+            Target::RoutedPort          => [FromHost,  RoutedPort,       RoutedPort,       Internal, RoutedPort,       RoutedPort,       RoutedPort],
+            Target::Routed              => [FromHost,  Unpublished,      Unpublished,      Internal, Unpublished,      Unpublished,      Unpublished],
+            Target::Published           => [Published, Published,        Published,        Internal, Published,        Published,        Published],
+            Target::PublishedOnLoopback => [Published, LoopbackFromWire, LoopbackFromWire, Internal, LoopbackFromWire, LoopbackFromWire, LoopbackFromWire],
+            Target::Gateway             => [NotOurs,   ToHost,           ToHost,           ToHost,   ToHost,           ToHost,           NotOurs],
+            Target::Host                => [NotOurs,   ToHost,           ToHost,           Internal, ToHost,           ToHost,           NotOurs],
+            Target::Outside             => [NotOurs,   Masquerade,       Masquerade,       Internal, MasqueradeOff,    RoutedOut,        NotOurs],
+        }
+    }
+
+    #[test]
+    fn every_sender_and_every_target_is_decided_as_the_table_says() {
+        for target in Target::ALL {
+            for ((origin, flags), expected) in SENDERS.into_iter().zip(truth(target)) {
+                assert_eq!(decide(origin, flags, target, true), expected, "{origin:?} {flags} {target:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn flags_do_not_hide_one_another() {
+        for target in Target::ALL {
+            for others in 0..64 {
+                let internal = decide(Origin::Container, others | INTERNAL, target, true);
+                match target {
+                    Target::Neighbour => assert!(matches!(internal, Rule::Icc | Rule::IccOff)),
+                    Target::Gateway => assert_eq!(internal, Rule::ToHost),
+                    _ => assert_eq!(internal, Rule::Internal, "{target:?} {others}"),
+                }
+            }
+            for flags in 0..256 {
+                assert_eq!(decide(Origin::Outside, flags, target, true), decide(Origin::Outside, 0, target, true));
+                assert_eq!(decide(Origin::Host, flags, target, true), decide(Origin::Host, 0, target, true));
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_is_routed_in_one_family_and_masquerades_in_the_other() {
+        let leave = |flags, v4| decide(Origin::Container, flags, Target::Outside, v4);
+        assert_eq!((leave(ROUTED4, true), leave(ROUTED4, false)), (Rule::RoutedOut, Rule::Masquerade));
+        assert_eq!((leave(ROUTED6, true), leave(ROUTED6, false)), (Rule::Masquerade, Rule::RoutedOut));
+        assert_eq!(leave(ROUTED4 | NO_MASQUERADE, true), Rule::RoutedOut);
+        assert_eq!(leave(ROUTED4 | NO_MASQUERADE, false), Rule::MasqueradeOff);
+    }
+
+    #[test]
+    fn a_containers_address_is_what_stands_beside_it() {
+        let (tcp, udp) = (proto::TCP, proto::UDP);
+        for (beside, protocol, is_published, expected) in [
+            (0, tcp, false, Target::Container),
+            (0, proto::ICMP, false, Target::Container),
+            (port_flags::UNPROTECTED, tcp, false, Target::Unprotected),
+            (port_flags::UNPROTECTED, proto::ICMPV6, false, Target::Unprotected),
+            (port_flags::ROUTED, proto::ICMP, false, Target::RoutedIcmp),
+            (port_flags::ROUTED, proto::ICMPV6, false, Target::RoutedIcmp),
+            (port_flags::ROUTED, tcp, true, Target::RoutedPort),
+            (port_flags::ROUTED, udp, false, Target::Routed),
+        ] {
+            assert_eq!(Target::of_container(beside, protocol, is_published), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_dropped_is_counted_as_a_drop_and_every_rule_is_one_of_the_seven() {
+        for rule in Rule::ALL {
+            assert!((1..=7).contains(&rule.docker()) && !rule.text().is_empty());
+            assert!(rule.verdict().err().is_none_or(Reason::is_drop), "{rule:?}");
+        }
+    }
+}
