@@ -300,7 +300,10 @@ mod tests {
                 }
             }
             for flags in 0..256 {
-                assert_eq!(decide(Origin::Outside, flags, target, true), decide(Origin::Outside, 0, target, true));
+                assert_eq!(
+                    decide(Origin::Outside, flags, target, true),
+                    decide(Origin::Outside, 0, target, true)
+                );
                 assert_eq!(decide(Origin::Host, flags, target, true), decide(Origin::Host, 0, target, true));
             }
         }

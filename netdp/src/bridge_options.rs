@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::Error;
-use crate::model::Dependence;
+use crate::model::{Dependence, GatewayMode};
 use crate::netlink::MAX_NAME;
 
 /// The smallest MTU that IPv4 allows (RFC 791), and the largest that a bridge takes.
@@ -33,6 +33,10 @@ pub struct Options {
     pub masquerade_exclude: BTreeSet<IpNet>,
     /// `inhibit_ipv4`: the device gets no IPv4 address.
     pub inhibit_ipv4: bool,
+    /// `gateway-mode` in IPv4.
+    pub gateway_mode4: GatewayMode,
+    /// `gateway-mode` in IPv6.
+    pub gateway_mode6: GatewayMode,
     /// `udp-mapping`.
     pub udp_mapping: Option<Dependence>,
     /// `udp-filtering`.
@@ -40,7 +44,7 @@ pub struct Options {
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 11] = [
+const KNOWN: [(&str, &str); 14] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -50,6 +54,9 @@ const KNOWN: [(&str, &str); 11] = [
     ("snat-ip", "com.docker.network.host_ipv6"),
     ("masquerade-exclude", "netdp.masquerade_exclude"),
     ("inhibit-ipv4", "com.docker.network.bridge.inhibit_ipv4"),
+    ("gateway-mode", "netdp.gateway_mode"),
+    ("gateway-mode-ipv4", "com.docker.network.bridge.gateway_mode_ipv4"),
+    ("gateway-mode-ipv6", "com.docker.network.bridge.gateway_mode_ipv6"),
     ("udp-mapping", "netdp.udp_mapping"),
     ("udp-filtering", "netdp.udp_filtering"),
 ];
@@ -96,6 +103,8 @@ impl Options {
             snat6: None,
             masquerade_exclude: BTreeSet::new(),
             inhibit_ipv4: false,
+            gateway_mode4: GatewayMode::Nat,
+            gateway_mode6: GatewayMode::Nat,
             udp_mapping: None,
             udp_filtering: None,
         };
@@ -124,6 +133,15 @@ impl Options {
         excluded.try_for_each(|net| off("masquerade-exclude", net.to_string(), net.addr().is_ipv4()))
     }
 
+    /// Without an address the host cannot be anybody's gateway: only an internal network can do without.
+    pub fn fit_internal(&self, internal: bool) -> Result<(), Error> {
+        let isolated = [self.gateway_mode4, self.gateway_mode6].contains(&GatewayMode::Isolated);
+        if isolated && !internal {
+            return Err(invalid("gateway-mode", "isolated", "isolated together with --internal only"));
+        }
+        Ok(())
+    }
+
     /// What is masqueraded gets no address but the host's own.
     pub fn are_of_host(&self, there: &BTreeSet<IpAddr>) -> Result<(), Error> {
         let Some(address) = self.snat_ips().find(|address| !there.contains(address)) else { return Ok(()) };
@@ -150,6 +168,12 @@ impl Options {
             Some("snat-ip") => value.split(',').try_for_each(|address| self.set_snat_ip(key, address))?,
             Some("masquerade-exclude") => value.split(',').try_for_each(|net| self.exclude(key, net))?,
             Some("inhibit-ipv4") => self.inhibit_ipv4 = boolean(key, value)?,
+            Some("gateway-mode") => {
+                self.gateway_mode4 = gateway_mode(key, value)?;
+                self.gateway_mode6 = self.gateway_mode4;
+            }
+            Some("gateway-mode-ipv4") => self.gateway_mode4 = gateway_mode(key, value)?,
+            Some("gateway-mode-ipv6") => self.gateway_mode6 = gateway_mode(key, value)?,
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
             Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),
@@ -220,6 +244,11 @@ pub fn dependence(key: &str, value: &str) -> Result<Dependence, Error> {
         .ok_or_else(|| invalid(key, value, "endpoint-independent or address-and-port-dependent"))
 }
 
+fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode, Error> {
+    GatewayMode::named(value)
+        .ok_or_else(|| invalid(key, value, "nat, nat-unprotected, routed or (with --internal) isolated"))
+}
+
 fn mtu(key: &str, value: &str) -> Result<u32, Error> {
     let mtu = value.parse().ok().filter(|mtu| MTUS.contains(mtu));
     mtu.ok_or_else(|| invalid(key, value, "68 to 65535 bytes"))
@@ -253,6 +282,7 @@ mod tests {
                 "host-binding" => "127.0.0.1",
                 "udp-mapping" => "address-and-port-dependent",
                 "udp-filtering" => "endpoint-independent",
+                "gateway-mode" | "gateway-mode-ipv4" | "gateway-mode-ipv6" => "routed",
                 "snat-ip" if long.ends_with('4') => "192.0.2.1",
                 "snat-ip" => "2001:db8::1",
                 "masquerade-exclude" => "10.0.0.0/8,fd00::/8",
@@ -313,6 +343,9 @@ mod tests {
             ("bridge-name", ".."),
             ("host-binding", "::1::"),
             ("udp-mapping", "symmetric"),
+            ("gateway-mode", "NAT"),
+            ("gateway-mode-ipv4", ""),
+            ("gateway-mode-ipv6", "open"),
             ("udp-filtering", "true"),
             ("snat-ip", "x"),
             ("snat-ip", ""),

@@ -3,6 +3,7 @@
 //! Links are called by name here and their numbers are put in when a row is compared or written: a link that
 //! is still to be made has no number yet.
 
+mod gateway_mode;
 mod lan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,8 @@ use netdp_common::{
 
 use crate::datapath::{Entry, Hook};
 use crate::model::{
-    Attachment, Bridge, Endpoint, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
+    Attachment, Bridge, Endpoint, GatewayMode, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
+    v4, v6,
 };
 use crate::ways::Ways;
 
@@ -82,6 +84,8 @@ pub struct Veth {
     pub mtu: u32,
     /// Name of the bridge.
     pub bridge: String,
+    /// It is kept apart from the bridge's other ports.
+    pub isolated: bool,
     /// The end in the container.
     pub inside: Inside,
 }
@@ -285,7 +289,8 @@ impl Desired {
         for prefix in &bridge.masquerade_exclude {
             self.rows.insert(Row::Plain(Entry::Excluded(destination_key(network.number, *prefix))));
         }
-        if bridge.pool6.is_some() {
+        let speaks_ipv6 = bridge.gateways().any(|pool| pool.gateway.is_ipv6());
+        if speaks_ipv6 {
             self.rows.insert(host_address(bridge.mac.link_local().into()));
         }
         let link = BridgeLink {
@@ -294,8 +299,8 @@ impl Desired {
             mtu: bridge.mtu,
             addresses: bridge.own_addresses().collect(),
             sysctls: match bridge.borrowed {
-                None => bridge_sysctls(&bridge.device, bridge.pool6.is_some()),
-                Some(_) => borrowed_sysctls(&bridge.device, bridge.pool6.is_some()),
+                None => bridge_sysctls(&bridge.device, speaks_ipv6),
+                Some(_) => borrowed_sysctls(&bridge.device, speaks_ipv6),
             },
             borrowed: bridge.borrowed.is_some(),
         };
@@ -324,7 +329,9 @@ impl Desired {
             let key = EndpointKey { addr: attachment.mac.link_local().into(), network: network.number };
             self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
         }
-        for port in &attachment.ports {
+        self.rows.extend(gateway_mode::rows(bridge, attachment));
+        let at_host = |port: &&PublishedPort| !gateway_mode::is_at_container(bridge, attachment, port);
+        for port in attachment.ports.iter().filter(at_host) {
             let (Some(rest), key) = (backend(bridge, attachment, port), port_key(port)) else { continue };
             self.rows.insert(Row::Port { veth: veth.clone(), key, rest });
             self.rows.extend(port.sources.keys(key).map(|source| Row::Plain(Entry::Source(source))));
@@ -446,8 +453,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
     netdp_common::Link {
         addr4: addr(attachment.addr4),
         addr6: addr(attachment.addr6),
-        gateway4: addr(bridge.pool4.as_ref().map(|pool| pool.gateway)),
-        gateway6: addr(bridge.pool6.as_ref().map(|pool| pool.gateway)),
+        gateway4: addr(bridge.gateways().find_map(|pool| v4(pool.gateway))),
+        gateway6: addr(bridge.gateways().find_map(|pool| v6(pool.gateway))),
         snat4: addr(bridge.snat4),
         snat6: addr(bridge.snat6),
         network,
@@ -457,7 +464,9 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
             | flag(!bridge.masquerade, link_flags::NO_MASQUERADE)
             | flag(bridge.maps_by_remote(), link_flags::DEPENDENT_MAPPING)
             | flag(bridge.lets_everybody_in(), link_flags::OPEN_FILTER)
-            | flag(!bridge.masquerade_exclude.is_empty(), link_flags::EXCLUDES),
+            | flag(!bridge.masquerade_exclude.is_empty(), link_flags::EXCLUDES)
+            | flag(bridge.gateway_mode4 == GatewayMode::Routed, link_flags::ROUTED4)
+            | flag(bridge.gateway_mode6 == GatewayMode::Routed, link_flags::ROUTED6),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
     }
@@ -505,6 +514,7 @@ fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment:
         host_mac: host_mac(attachment),
         mtu: bridge.mtu,
         bridge: bridge.device.clone(),
+        isolated: !bridge.icc,
         inside: inside(network, endpoint, attachment),
     }
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::Error;
 use crate::datapath::{Entry, Hook, XdpMode};
 use crate::desired::{BridgeLink, Inside, RowKey, Veth};
-use crate::model::{Bridge, Host, Mac};
+use crate::model::{Bridge, GatewayMode, Host, Mac};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::world::{Scope, World};
 
@@ -23,6 +23,8 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         internal: false,
         icc: true,
         masquerade: true,
+        gateway_mode4: GatewayMode::Nat,
+        gateway_mode6: GatewayMode::Nat,
         snat4: None,
         snat6: None,
         masquerade_exclude: BTreeSet::new(),
@@ -277,7 +279,7 @@ impl Fake {
             Step::LeadOut(_) => {}
             Step::CreateLan { lan } => drop(self.state.lans.insert(lan.alias.clone())),
             Step::RemoveLan { lan } => drop(self.state.lans.remove(&lan.alias)),
-            Step::JoinBridge { link, bridge } => {
+            Step::JoinBridge { link, bridge, .. } => {
                 let bridge = self.link(bridge)?.index;
                 self.link(link)?.controller = Some(bridge);
             }

@@ -98,6 +98,12 @@ pub struct Bridge {
     pub icc: bool,
     /// Packets that leave get the uplink's address.
     pub masquerade: bool,
+    /// How containers are reached from beyond the network in IPv4.
+    #[serde(default)]
+    pub gateway_mode4: GatewayMode,
+    /// The same in IPv6.
+    #[serde(default)]
+    pub gateway_mode6: GatewayMode,
     /// The address of the host that they get instead of what the route prefers.
     #[serde(default)]
     pub snat4: Option<Ipv4Addr>,
@@ -123,6 +129,41 @@ pub struct Bridge {
     /// The device gets no IPv4 address.
     #[serde(default)]
     pub inhibit_ipv4: bool,
+}
+
+/// How the containers of a network are reached from beyond it in one family.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayMode {
+    /// By published ports of the host.
+    #[default]
+    Nat,
+    /// By these, and by any port of their own addresses.
+    NatUnprotected,
+    /// By published ports of their own addresses, which they keep when they send.
+    Routed,
+    /// Not even by the host, which has no address in the network.
+    Isolated,
+}
+
+impl GatewayMode {
+    /// Every mode.
+    const ALL: [Self; 4] = [Self::Nat, Self::NatUnprotected, Self::Routed, Self::Isolated];
+
+    /// Docker's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::NatUnprotected => "nat-unprotected",
+            Self::Routed => "routed",
+            Self::Isolated => "isolated",
+        }
+    }
+
+    /// The mode of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// What the mapping or the filter of UDP depends on (RFC 4787, 4.1 and 5).
@@ -205,7 +246,7 @@ impl Bridge {
     /// The addresses that the device is given, with the lengths of their subnets' prefixes: not those that it has by itself.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpNet> {
         let theirs = self.borrowed.as_ref().map_or(&[][..], |borrowed| &borrowed.addresses);
-        let gateways = self.pools().map(|pool| pool.net_of(pool.gateway));
+        let gateways = self.gateways().map(|pool| pool.net_of(pool.gateway));
         let wanted = gateways.filter(|net| !(self.inhibit_ipv4 && net.addr().is_ipv4()));
         wanted.filter(|net| theirs.iter().all(|other| other.addr() != net.addr()))
     }
@@ -228,6 +269,16 @@ impl Bridge {
     /// Its addresses of the family that an address is of.
     pub fn pool_like(&self, address: IpAddr) -> Option<&Pool> {
         if address.is_ipv4() { self.pool4.as_ref() } else { self.pool6.as_ref() }
+    }
+
+    /// Its mode in the family that an address is of.
+    pub fn gateway_mode_like(&self, address: IpAddr) -> GatewayMode {
+        if address.is_ipv4() { self.gateway_mode4 } else { self.gateway_mode6 }
+    }
+
+    /// The subnets in which the bridge has an address, IPv4 first.
+    pub fn gateways(&self) -> impl Iterator<Item = &Pool> {
+        self.pools().filter(|pool| self.gateway_mode_like(pool.gateway) != GatewayMode::Isolated)
     }
 }
 

@@ -123,6 +123,8 @@ pub enum Step {
         link: String,
         /// The bridge.
         bridge: String,
+        /// Apart from its other ports.
+        isolated: bool,
     },
     /// Remove a veth pair, then the program and the row of its end on the host: in this order nothing that
     /// the container sends meanwhile goes unwatched.
@@ -568,7 +570,8 @@ impl<'a> Planner<'a> {
             }
             if !there {
                 self.push(Step::ConfigureInside { veth: veth.clone() }, None);
-                self.push(Step::JoinBridge { link: link.clone(), bridge: veth.bridge.clone() }, None);
+                let (bridge, isolated) = (veth.bridge.clone(), veth.isolated);
+                self.push(Step::JoinBridge { link: link.clone(), bridge, isolated }, None);
                 self.push(Step::SetUp { link }, None);
             }
         }

@@ -377,9 +377,13 @@ impl Kernel {
         Ok(Some(least.unwrap_or(DEFAULT_MTU)).filter(|least| *least < mtu))
     }
 
-    async fn join_bridge(&self, link: &str, bridge: &str) -> Result<(), Error> {
+    async fn join_bridge(&self, link: &str, bridge: &str, isolated: bool) -> Result<(), Error> {
         let (link, bridge) = (self.number(link).await?, self.number(bridge).await?);
-        Ok(self.netlink.set_controller(link, bridge).await?)
+        self.netlink.set_controller(link, bridge).await?;
+        if isolated {
+            self.netlink.isolate_port(link).await?;
+        }
+        Ok(())
     }
 
     async fn remove_veth(&self, link: &str) -> Result<(), Error> {
@@ -506,7 +510,7 @@ impl World for Kernel {
             Step::CreateLan { lan } => self.create_lan(lan).await,
             Step::RemoveLan { lan } => self.remove_lan(lan).await,
             Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan).await,
-            Step::JoinBridge { link, bridge } => self.join_bridge(link, bridge).await,
+            Step::JoinBridge { link, bridge, isolated } => self.join_bridge(link, bridge, *isolated).await,
             Step::RemoveVeth { link } => self.remove_veth(link).await,
             Step::DeleteLinks { links } => self.delete_links(links).await,
             Step::AttachHook { hook, link } => self.attach_hook(*hook, link).await,

@@ -25,6 +25,7 @@ mod ipv4 {
 
     mod answer;
     mod cost;
+    mod direct;
     mod fragments;
     mod from_container;
     mod from_host;
@@ -49,6 +50,7 @@ mod ipv6 {
 
     mod answer;
     mod cost;
+    mod direct;
     mod fragments;
     mod from_container;
     mod from_host;

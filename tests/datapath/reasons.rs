@@ -8,9 +8,10 @@ use crate::fixture::ipv4::{Packet, ROUTER, TIME_EXCEEDED};
 use crate::fixture::{C1, DNS, GATEWAY, HOST, REMOTE, World};
 
 /// Where drops are declared.
-const TESTS: [&str; 28] = [
+const TESTS: [&str; 29] = [
     include_str!("answer.rs"),
     include_str!("between_families.rs"),
+    include_str!("direct.rs"),
     include_str!("discovery.rs"),
     include_str!("extension_headers.rs"),
     include_str!("forged.rs"),

@@ -350,7 +350,11 @@ fn first_to_host(key: &FlowKey, link: &Link) -> Result<First, Reason> {
         return Ok(First::Hairpin);
     }
     let is_seen = link.flags & HAVE_NO_OUTSIDE == 0 && !link.is_routed(v4);
-    if !is_published && is_seen && mapping::is_outside(key) { Ok(First::Meeting) } else { Ok(First::SlowPath) }
+    if !is_published && is_seen && mapping::is_outside(key) {
+        Ok(First::Meeting)
+    } else {
+        Ok(First::SlowPath)
+    }
 }
 
 /// To a published port of this host: the receiver sees the address that the sender was told to use, so that its

@@ -1,8 +1,8 @@
 //! IPv6 that stays on the container's link: neighbour discovery, multicast, link-local addresses. The bridge and the
 //! host's stack go on with it; nobody speaks for somebody else, and nobody but the host for a router.
 
-use netdp_common::prefilter::is_neighbour_discovery;
 use netdp_common::policy::{self, Origin, Target};
+use netdp_common::prefilter::is_neighbour_discovery;
 use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, proto};
 
 use super::access::Packet;

@@ -55,7 +55,7 @@ impl Request {
         }
         Families::read(self)?;
         match kind {
-            None => Options::read(&self.options).map(drop),
+            None => Options::read(&self.options)?.fit_internal(self.internal),
             Some(kind) => lan::Options::read(kind, &self.options).map(drop),
         }
     }
@@ -147,6 +147,8 @@ async fn bridge(
         internal: request.internal,
         icc: options.icc,
         masquerade: options.masquerade,
+        gateway_mode4: options.gateway_mode4,
+        gateway_mode6: options.gateway_mode6,
         host_binding: options.host_binding,
         snat4: options.snat4,
         snat6: options.snat6,

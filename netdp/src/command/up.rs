@@ -11,7 +11,9 @@ use crate::cli::Up;
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
 use crate::ipam;
-use crate::model::{Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Mac, Mechanism, Network};
+use crate::model::{
+    Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, GatewayMode, Mac, Mechanism, Network,
+};
 use crate::names::{Id, Name, random_bytes};
 use crate::plan::Step;
 use crate::reconcile::Applied;
@@ -139,6 +141,8 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         internal: false,
         icc: true,
         masquerade: true,
+        gateway_mode4: GatewayMode::Nat,
+        gateway_mode6: GatewayMode::Nat,
         snat4: None,
         snat6: None,
         masquerade_exclude: BTreeSet::new(),

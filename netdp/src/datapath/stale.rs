@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::thread;
 use std::time::Duration;
 
+use netdp_common::policy::Target;
 use netdp_common::{Addr, Backend, Endpoint, EndpointKey, Flow, FlowKey, PortKey, Source, Zone, names};
 use netdp_common::{Port, port_flags};
 
@@ -97,6 +98,11 @@ impl Live {
     fn leads_by_port(&self, key: &FlowKey, flow: &Flow) -> bool {
         if key.zone != Zone::HOST && self.mappings.lead(key, (flow.dst, flow.dport)) {
             return true;
+        }
+        if let Some(beside) = self.ports.get(&PortKey::beside(key.dst))
+            && Target::of_container(beside.flags, key.proto, false) != Target::Routed
+        {
+            return beside.ifindex == flow.ifindex;
         }
         let to = |backend: &Backend| (backend.ifindex, backend.addr, backend.port);
         self.published(key).is_some_and(|backend| to(backend) == (flow.ifindex, flow.dst, flow.dport))

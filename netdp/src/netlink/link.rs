@@ -11,8 +11,8 @@ use rtnetlink::{
     packet_route::{
         RouteNetlinkMessage,
         link::{
-            InfoData, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkInfo, LinkLayerType,
-            LinkMessage,
+            InfoBridgePort, InfoData, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask,
+            LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
         },
     },
 };
@@ -213,6 +213,15 @@ impl Netlink {
     /// Makes the interface `index` a port of the bridge `bridge`.
     pub async fn set_controller(&self, index: u32, bridge: u32) -> Result<(), Error> {
         self.change("add to its bridge interface", index, |link| link.controller(bridge)).await
+    }
+
+    /// Keeps a port of a bridge apart from its other ports that are kept apart: it reaches the bridge itself, and they do
+    /// not reach one another in any protocol.
+    pub async fn isolate_port(&self, index: u32) -> Result<(), Error> {
+        let port = LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)]));
+        let info = LinkAttribute::LinkInfo(vec![LinkInfo::PortKind(InfoPortKind::Bridge), port]);
+        self.change("isolate from its neighbours interface", index, |link| link.append_extra_attribute(info))
+            .await
     }
 
     /// Sets an interface's alias.

@@ -1,0 +1,149 @@
+//! Containers at their own addresses: of a routed network, of one that is not protected.
+
+use netdp_common::policy::Rule;
+use netdp_common::{Addr, Backend, Link, Mac, Port, PortKey, Reason, link_flags, port_flags, proto};
+use tests::expect::Expect;
+use tests::packet::{ACK, Carries, RST, SYN};
+
+use super::stations::{C1, D1, GATEWAY, Packet, REMOTE, World};
+use crate::fixture::mac;
+
+/// The machine with this beside the address of `C1`, and with TCP port 80 of it published there.
+fn world(beside: u16) -> World {
+    let flags = if beside == port_flags::ROUTED { link_flags::ROUTED4 | link_flags::ROUTED6 } else { 0 };
+    let mut world = World::with_flags(flags);
+    open(&mut world, beside);
+    world
+}
+
+fn open(world: &mut World, beside: u16) {
+    let backend = |port: Port, flags: u16| Backend {
+        addr: C1.into(),
+        gateway: GATEWAY.into(),
+        ifindex: world.machine.ifindex("c1"),
+        port,
+        mac: Mac(mac(C1)),
+        gateway_mac: world.machine.mac("br0"),
+        flags,
+    };
+    let rows = [(PortKey::beside(C1.into()), backend(Port::NONE, beside))];
+    let port = (PortKey::new(C1.into(), Port::new(80), proto::TCP), backend(Port::new(80), 0));
+    for (key, backend) in rows.into_iter().chain([port]) {
+        world.machine.put_port(key, backend);
+    }
+}
+
+/// Every kind of first packet to a container, and whether a routed network takes it.
+fn packets(src: super::stations::Ip, dst: super::stations::Ip) -> [(Packet, bool); 5] {
+    [
+        (Packet::tcp((src, 5000), (dst, 80), SYN), true),
+        (Packet::ping(src, dst, 1), true),
+        (Packet::tcp((src, 5000), (dst, 81), SYN), false),
+        (Packet::udp((src, 5000), (dst, 80)), false),
+        (Packet::new(src, dst, Carries::Other(47)), false),
+    ]
+}
+
+#[test]
+fn routed_container_is_reached_from_outside_at_its_published_ports_and_by_icmp() {
+    for (packet, is_taken) in packets(REMOTE, C1) {
+        let mut world = world(port_flags::ROUTED);
+        let packet = world.as_outside(packet);
+        let outcome = world.outside_sends(&packet);
+        if !is_taken {
+            Expect::dropped(Reason::Unpublished).of(&outcome);
+            continue;
+        }
+        // As it is, but for the hop.
+        let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
+        assert_eq!(outcome.bytes, got.build(), "{packet:?}");
+    }
+}
+
+#[test]
+fn replies_of_a_routed_container_leave_as_they_are() {
+    let mut world = world(port_flags::ROUTED);
+    let asked = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN));
+    world.outside_sends(&asked);
+    let answer = world.as_c1(Packet::tcp((C1, 80), (REMOTE, 5000), SYN | ACK));
+    let left = answer.clone().with(|p| p.ttl -= 1);
+    let outcome = world.container_sends(&answer);
+    assert_eq!(outcome.bytes[14..], left.build()[14..]);
+}
+
+#[test]
+fn what_a_routed_container_begins_keeps_its_address() {
+    let mut world = world(port_flags::ROUTED);
+    let sent = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    let left = sent.clone().with(|p| p.ttl -= 1);
+    let outcome = world.container_sends(&sent);
+    assert_eq!(outcome.bytes[14..], left.build()[14..]);
+    let answer = world.as_outside(Packet::udp((REMOTE, 53), (C1, 4000)));
+    let got = world.to_c1(answer.clone()).with(|p| p.ttl -= 1);
+    assert_eq!(world.outside_sends(&answer).bytes, got.build());
+}
+
+#[test]
+fn unprotected_container_is_reached_by_everything_and_masquerades_what_it_begins() {
+    for (packet, _) in packets(REMOTE, C1) {
+        let mut world = world(port_flags::UNPROTECTED);
+        let packet = world.as_outside(packet);
+        let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
+        assert_eq!(world.outside_sends(&packet).bytes, got.build(), "{packet:?}");
+    }
+    let mut world = world(port_flags::UNPROTECTED);
+    let sent = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    let left = world.container_sends(&sent);
+    assert_ne!(left.bytes[14..], sent.with(|p| p.ttl -= 1).build()[14..]);
+}
+
+#[test]
+fn another_network_reaches_a_routed_container_as_the_outside_does() {
+    for (packet, is_taken) in packets(D1, C1) {
+        let mut world = world(port_flags::ROUTED);
+        let bridge = world.machine.mac("br1").0;
+        let packet = packet.link(mac(D1), bridge);
+        let outcome = world.machine.run(netdp_common::names::FROM_CONTAINER, "d1", &packet.build());
+        if is_taken {
+            let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
+            assert_eq!(outcome.bytes, got.build(), "{packet:?}");
+        } else {
+            Expect::dropped(Reason::Unpublished).of(&outcome);
+        }
+    }
+}
+
+#[test]
+fn internal_network_reaches_no_routed_container() {
+    for (packet, _) in packets(D1, C1) {
+        let mut world = world(port_flags::ROUTED);
+        let ifindex = world.machine.ifindex("d1");
+        let link = Link { flags: link_flags::INTERNAL, ..world.machine.link("d1") };
+        world.machine.put_endpoint(link, ifindex);
+        let packet = packet.link(mac(D1), world.machine.mac("br1").0);
+        let outcome = world.machine.run(netdp_common::names::FROM_CONTAINER, "d1", &packet.build());
+        Expect::dropped(Rule::Internal.verdict().unwrap_err()).of(&outcome);
+    }
+}
+
+#[test]
+fn what_begins_no_flow_and_what_no_link_has_reaches_no_container() {
+    let mut world = world(port_flags::UNPROTECTED);
+    let reset = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), RST));
+    Expect::dropped(Reason::CtInvalid).of(&world.outside_sends(&reset));
+    let late = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN)).with(|p| p.ttl = 1);
+    let outcome = world.outside_sends(&late);
+    assert_ne!(outcome.bytes, world.to_c1(late).with(|p| p.ttl = 0).build());
+    for source in super::stations::MARTIANS {
+        let packet = world.as_outside(Packet::tcp((source, 5000), (C1, 80), SYN));
+        Expect::dropped(Reason::SpoofedIp).of(&world.outside_sends(&packet));
+    }
+}
+
+#[test]
+fn port_of_a_routed_container_is_for_its_sources_only() {
+    let mut world = world(port_flags::ROUTED);
+    world.publish_for(Addr::from(C1), (80, 80), proto::TCP, Some(&[]));
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN));
+    Expect::dropped(Reason::SourceDenied).of(&world.outside_sends(&packet));
+}

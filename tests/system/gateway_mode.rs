@@ -1,0 +1,154 @@
+//! Gateway modes: how containers are reached at their own addresses, with real sockets in both families.
+
+use std::net::{IpAddr, SocketAddr};
+
+use tests::capture::{Capture, RawSocket};
+use tests::packet::{Packet, arp_request};
+use tests::server::{Server, ask_tcp_at, ask_udp_at, assert_refused_at, assert_served, assert_served_at};
+use tests::topology::{Bed, Container, Host, Neighbour};
+
+use crate::isolation::{assert_counted, mac_of};
+
+/// Networks of documentation prefixes: what the sniffers of the uplinks take for an address that may be known outside.
+const PUBLIC: [&str; 3] = ["--ipv6", "--subnet=198.51.100.0/24", "--subnet=2001:db8:200::/64"];
+
+fn host(bed: &Bed, mode: &str) -> Host {
+    let host = bed.host("h1");
+    host.up_once();
+    let option = format!("gateway-mode={mode}");
+    host.netdp(&[&["network", "create", "-o", &option][..], &PUBLIC, &["open"]].concat()).done();
+    host
+}
+
+/// Somebody outside knows the way to the network.
+fn teach(neighbour: &Neighbour, host: &Host) {
+    neighbour.ns.sh(&format!("ip route add 198.51.100.0/24 via {}", host.address)).done();
+    neighbour.ns.sh(&format!("ip -6 route add 2001:db8:200::/64 via {}", host.address6)).done();
+}
+
+fn addresses(container: &Container) -> [IpAddr; 2] {
+    [container.address.into(), container.address6.unwrap().into()]
+}
+
+#[test]
+fn routed_network_is_reached_at_published_ports_of_its_own_addresses() {
+    let bed = Bed::new();
+    let host = host(&bed, "routed");
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "open", "-p", "8080:80", "-p", "8080:80/udp"]);
+    let other = bed.container(&host, "other", &[]);
+    let _servers = [Server::start_dual(&c1.ns, 80), Server::start_dual(&c1.ns, 81)];
+    for address in addresses(&c1) {
+        let seen = assert_served_at(&bed.outside.ns, SocketAddr::new(address, 80), "c1");
+        let outside: IpAddr =
+            if address.is_ipv4() { bed.outside.address.into() } else { bed.outside.address6.into() };
+        assert_eq!(seen.to_canonical(), outside, "the client's address is kept");
+        bed.outside.ns.sh(&format!("ping -n -q -c 1 -W 1 {address}")).done();
+        assert_counted(&host, "unpublished", || {
+            assert_refused_at(&bed.outside.ns, SocketAddr::new(address, 81));
+        });
+    }
+    assert_served(&other.ns, (c1.address, 80), "c1");
+    other.ns.sh(&format!("ping -n -q -c 1 -W 1 {}", c1.address)).done();
+    assert_counted(&host, "unpublished", || {
+        assert_refused_at(&other.ns, SocketAddr::new(c1.address.into(), 81));
+    });
+    // The port of the host is nobody's.
+    assert_refused_at(&bed.outside.ns, SocketAddr::new(host.address.into(), 8080));
+    assert_served(&host.ns, (c1.address, 81), "c1");
+}
+
+#[test]
+fn routed_network_keeps_its_addresses_when_it_sends() {
+    let bed = Bed::new();
+    let host = host(&bed, "routed");
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "open"]);
+    let _server = Server::start_dual(&bed.outside.ns, 80);
+    for (to, own) in [bed.outside.address.into(), bed.outside.address6.into()].into_iter().zip(addresses(&c1))
+    {
+        let tcp = ask_tcp_at(&c1.ns, SocketAddr::new(to, 80)).unwrap();
+        let udp = ask_udp_at(&c1.ns, 0, SocketAddr::new(to, 80)).unwrap();
+        assert_eq!([tcp.seen.ip().to_canonical(), udp.seen.ip().to_canonical()], [own, own]);
+    }
+}
+
+#[test]
+fn unprotected_network_is_reached_at_every_port_and_masquerades() {
+    let bed = Bed::new();
+    let host = host(&bed, "nat-unprotected");
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "open", "-p", "8080:80"]);
+    let _servers = [Server::start_dual(&c1.ns, 80), Server::start_dual(&bed.outside.ns, 80)];
+    for address in addresses(&c1) {
+        assert_served_at(&bed.outside.ns, SocketAddr::new(address, 80), "c1");
+        bed.outside.ns.sh(&format!("ping -n -q -c 1 -W 1 {address}")).done();
+    }
+    assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(host.address.into(), 8080)).is_ok());
+    let seen = ask_tcp_at(&c1.ns, SocketAddr::new(bed.outside.address.into(), 80)).unwrap();
+    assert_eq!(seen.seen.ip().to_canonical(), IpAddr::from(host.address));
+}
+
+#[test]
+fn one_family_is_routed_and_the_other_translated() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let option = "com.docker.network.bridge.gateway_mode_ipv6=routed";
+    host.netdp(&[&["network", "create", "-o", option][..], &PUBLIC, &["mixed"]].concat()).done();
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "mixed", "-p", "8080:80"]);
+    let _server = Server::start_dual(&c1.ns, 80);
+    let [v4, v6] = addresses(&c1);
+    assert_refused_at(&bed.outside.ns, SocketAddr::new(v4, 80));
+    assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(v6, 80)).is_ok());
+    assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(host.address.into(), 8080)).is_ok());
+    assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(host.address6.into(), 8080)).is_err());
+}
+
+#[test]
+fn isolated_network_has_no_host_in_it() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let refused = host.netdp(&["network", "create", "-o", "gateway-mode=isolated", "alone"]).exits(1);
+    assert!(refused.stderr.contains("--internal"), "{}", refused.stderr);
+    let options =
+        ["network", "create", "--internal", "-o", "gateway-mode=isolated", "-o", "bridge-name=alone0"];
+    host.netdp(&[&options[..], &["alone"]].concat()).done();
+    let c1 = bed.container(&host, "c1", &["--network", "alone"]);
+    let c2 = bed.container(&host, "c2", &["--network", "alone"]);
+    let _server = Server::start(&c1.ns, 80);
+    let shown = host.ns.sh("ip -o address show dev alone0").ok().stdout;
+    assert_eq!(shown, "", "the bridge has an address");
+    assert_served(&c2.ns, (c1.address, 80), "c1");
+    assert!(ask_tcp_at(&host.ns, SocketAddr::new(c1.address.into(), 80)).is_err());
+}
+
+#[test]
+fn icc_off_is_off_below_ip_too() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["network", "create", "--ipv6", "-o", "icc=false", "-o", "bridge-name=closed0", "closed"])
+        .done();
+    let c1 = bed.container(&host, "c1", &["--network", "closed"]);
+    let c2 = bed.container(&host, "c2", &["--network", "closed"]);
+    let at_c1 = Capture::start(&c1.ns, "eth0", &[]);
+    let (own, victim) = (mac_of(&c2.ns, "eth0"), mac_of(&c1.ns, "eth0"));
+    let socket = RawSocket::open(&c2.ns, "eth0", &[]);
+    assert_counted(&host, "icc_disabled", || socket.send(&arp_request(own, c2.address, c1.address)));
+    // A frame of a protocol that nobody knows (IEEE 802, local experiments), to its MAC and to all.
+    for to in [victim, [0xff; 6]] {
+        let mut frame = Packet::ping(c2.address, c1.address, 1).link(own, to).build();
+        frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+        socket.send(&frame);
+    }
+    c2.ns.sh(&format!("ping -n -q -c 1 -W 1 {}", c1.address6.unwrap())).exits(1).done_failing();
+    c2.ns.sh(&format!("ping -n -q -c 1 -W 1 {}", crate::ways::gateway(&c2))).done();
+    let seen = at_c1.seen();
+    let arrived: Vec<_> = seen.frames.iter().filter(|frame| frame.bytes[6..12] == own).collect();
+    assert!(arrived.is_empty(), "{arrived:?}");
+    let ports = host.ns.sh("bridge -d link show master closed0").ok().stdout;
+    assert_eq!(ports.matches("isolated on").count(), 2, "{ports}");
+}
