@@ -19,6 +19,7 @@ mod many_connections;
 mod moby;
 mod modules;
 mod mss;
+mod parallel;
 mod reserve;
 mod resolver;
 mod run;
