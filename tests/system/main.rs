@@ -20,6 +20,7 @@ mod moby;
 mod modules;
 mod mss;
 mod parallel;
+mod port_range;
 mod reserve;
 mod resolver;
 mod run;
