@@ -271,6 +271,7 @@ impl Fake {
                 self.state.addresses.retain(|(at, net)| *at != index || !bridge.addresses.contains(net));
             }
             Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
+            Step::SetMtuOfVeth { name, veth } => self.link(name)?.mtu = veth.mtu,
             Step::SetUp { link } => self.link(link)?.up = true,
             Step::CreateVeth { name, veth } => self.create_veth(name, veth)?,
             Step::ConfigureInside { veth } => {

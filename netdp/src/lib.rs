@@ -19,6 +19,7 @@
 
 pub mod audit;
 pub mod bridge_options;
+pub mod clash;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -326,6 +326,13 @@ impl Network {
         }
     }
 
+    /// The bridge, if nobody chose its MTU, so that it is that of the first uplink.
+    pub fn follows_uplink(&self) -> Option<&Bridge> {
+        let chosen =
+            ["mtu", "com.docker.network.driver.mtu"].iter().any(|key| self.options.contains_key(*key));
+        self.bridge().filter(|bridge| !chosen && bridge.borrowed.is_none())
+    }
+
     /// What a network on a LAN has.
     pub fn lan(&self) -> Option<&Lan> {
         match &self.driver {

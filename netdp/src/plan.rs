@@ -81,6 +81,13 @@ pub enum Step {
         /// Bytes.
         mtu: u32,
     },
+    /// Set the MTU of both ends of a veth pair.
+    SetMtuOfVeth {
+        /// Name of the end on the host.
+        name: String,
+        /// What it is to be like.
+        veth: Veth,
+    },
     /// Bring an interface up.
     SetUp {
         /// The interface.
@@ -556,6 +563,13 @@ impl<'a> Planner<'a> {
         for (name, veth) in &self.desired.veths {
             let link = name.clone();
             let there = self.is_there(name);
+            if let Some(facts) = self.observed.links.get(name).filter(|facts| there && facts.mtu != veth.mtu)
+            {
+                let before = Veth { mtu: facts.mtu, ..veth.clone() };
+                let [step, inverse] =
+                    [veth, &before].map(|veth| Step::SetMtuOfVeth { name: link.clone(), veth: veth.clone() });
+                self.push(step, Some(inverse));
+            }
             if !there {
                 let create = Step::CreateVeth { name: link.clone(), veth: veth.clone() };
                 self.push(create, Some(Step::RemoveVeth { link: link.clone() }));

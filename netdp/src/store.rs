@@ -450,6 +450,12 @@ impl Change<'_> {
         )
     }
 
+    /// Changes the MTU of a bridge network.
+    pub fn set_mtu(&self, number: u32, mtu: u32) -> Result<(), Error> {
+        let sql = "UPDATE networks SET driver = json_set(driver, '$.Bridge.mtu', ?2) WHERE number = ?1";
+        self.execute(sql, params![number, mtu])
+    }
+
     /// Removes a network that nobody is attached to.
     pub fn remove_network(&self, number: u32) -> Result<(), Error> {
         self.execute("DELETE FROM networks WHERE number = ?1", [number])

@@ -4,6 +4,7 @@ mod borrowed;
 pub(crate) mod fragments;
 pub(crate) mod inside;
 mod lan;
+mod occupied;
 mod prefilter;
 mod ways;
 
@@ -25,8 +26,7 @@ use crate::desired::{
     BridgeLink, Desired, Inside, Row, RowKey, Veth, bridge_sysctls, host_sysctls, inside_sysctls,
 };
 use crate::host::sysctl::{FirstValues, Sysctl};
-use crate::host::{bpffs, netns, pools, uplink};
-use crate::ipam::Taken;
+use crate::host::{bpffs, netns, uplink};
 use crate::model::{DEFAULT_MTU, Host, Mac, Netns, Prefilter, Uplink};
 use crate::names::random_bytes;
 use crate::netlink::{self, Link, Netlink, VethEnd};
@@ -34,6 +34,7 @@ use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::progress::Progress;
 
 pub use borrowed::Found;
+pub use occupied::occupied_here;
 
 /// A row is deleted by its key; this is the value that the call asks for and nobody reads.
 const NO_LINK: netdp_common::Link = netdp_common::Link {
@@ -179,12 +180,6 @@ impl Kernel {
     pub async fn uplinks(&self) -> Result<Vec<Uplink>, Error> {
         let host = uplink::Observed::of(&self.netlink).await?;
         Ok(host.uplinks(&self.uplinks)?.into_iter().map(fact).collect())
-    }
-
-    /// Addresses and routes of the host that a new subnet must not overlap; those of our own links are their
-    /// networks'.
-    pub async fn taken(&self) -> Result<Vec<Taken>, Error> {
-        self.taken_beside(None).await
     }
 
     /// Addresses of the host by which it can be known outside; none of our own links.
@@ -356,6 +351,17 @@ impl Kernel {
         Err(error.into())
     }
 
+    /// The end in the container goes with its namespace, if that has gone.
+    async fn set_mtu_of_veth(&self, name: &str, veth: &Veth) -> Result<(), Error> {
+        self.netlink.set_mtu(self.number(name).await?, veth.mtu).await?;
+        let Ok(ns) = open_netns(&veth.inside.netns) else { return Ok(()) };
+        let inside = Netlink::in_netns(&ns)?;
+        match inside.link(&veth.inside.ifname).await? {
+            Some(link) => Ok(inside.set_mtu(link.index, veth.mtu).await?),
+            None => Ok(()),
+        }
+    }
+
     async fn configure_inside(&self, inside: &Inside) -> Result<(), Error> {
         let ns = open_netns(&inside.netns)?;
         netns::in_netns(ns.as_fd(), || set_all(&inside_sysctls(inside)))??;
@@ -503,6 +509,7 @@ impl World for Kernel {
             Step::SetMac { link, mac } => Ok(self.netlink.set_mac(self.number(link).await?, mac.0).await?),
             Step::LeaveBridge { name, bridge } => self.leave_bridge(name, bridge).await,
             Step::SetMtu { link, mtu } => Ok(self.netlink.set_mtu(self.number(link).await?, *mtu).await?),
+            Step::SetMtuOfVeth { name, veth } => self.set_mtu_of_veth(name, veth).await,
             Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
             Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
@@ -526,19 +533,6 @@ impl World for Kernel {
             Step::EndFlows => Ok(self.datapath()?.end_stale_flows().map(drop)?),
         }
     }
-}
-
-/// Addresses and routes of the host, but those of some links.
-fn taken(host: &uplink::Observed, beside: &BTreeSet<u32>) -> Vec<Taken> {
-    let addresses = host.addresses.iter().filter(|address| !beside.contains(&address.index));
-    let routes = host.routes.iter().filter(|route| !route.is_default() && !beside.contains(&route.oif));
-    let taken = |net: IpNet, by: &str| {
-        pools::is_occupied(&net).then(|| Taken { net: net.trunc(), by: by.to_owned() })
-    };
-    addresses
-        .filter_map(|address| taken(address.net, "an address of this host"))
-        .chain(routes.filter_map(|route| taken(route.dst, "a route of this host")))
-        .collect()
 }
 
 /// A number for a group of links that nobody else has: one of two thousand million.

@@ -9,6 +9,7 @@ mod crash;
 mod deep;
 mod deny;
 mod follow;
+mod follow_networks;
 mod gateway_mode;
 mod ipv6;
 mod isolation;

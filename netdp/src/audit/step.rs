@@ -49,6 +49,7 @@ impl Words<'_> {
                 self.of_link(Kind::Missing, format!("address {address} of {link}"), link, String::new())
             }
             Step::SetMtu { link, mtu } => self.mtu(link, *mtu),
+            Step::SetMtuOfVeth { name, veth } => self.mtu(name, veth.mtu),
             Step::SetUp { link } => {
                 self.of_link(Kind::Differs, format!("state of {link}"), link, otherwise("down", "up"))
             }

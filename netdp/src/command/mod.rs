@@ -69,7 +69,7 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Status(_) => status::status(&mut context).await?,
         Command::Network(Network::Create(args)) => network_create::create(&mut context, args).await?,
         Command::Network(Network::Ls(args)) => network_ls::ls(&mut context, args)?,
-        Command::Network(Network::Inspect(args)) => network_inspect::inspect(&mut context, args)?,
+        Command::Network(Network::Inspect(args)) => network_inspect::inspect(&mut context, args).await?,
         Command::Network(Network::Rm(args)) => network_rm::rm(&mut context, args).await?,
         Command::Network(Network::Prune(args)) => network_rm::prune(&mut context, args).await?,
         Command::Attach(args) => attach::attach(&mut context, args).await?,

@@ -17,7 +17,7 @@ use crate::ipam::{self, Taken};
 use crate::lan;
 use crate::model::{AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
 use crate::names::{Id, Name, random_bytes};
-use crate::store::Store;
+use crate::store::{Change, Store};
 use crate::world::Found;
 
 /// What is asked for of a new network.
@@ -122,7 +122,7 @@ async fn bridge(
     if let Some(found) = &found {
         families.take_over(&device, found)?;
     }
-    let beside = session.kernel.taken_beside(found.as_ref().map(|found| found.index)).await?;
+    let beside = session.kernel.taken_beside(found.as_ref().map(|_| device.as_str())).await?;
     let taken: Vec<Taken> = taken_by(networks).chain(beside).collect();
     let mtu = match options.mtu.or(found.as_ref().map(|found| found.mtu)) {
         Some(mtu) => mtu,
@@ -335,6 +335,24 @@ impl OwnPools {
 /// Every family has one of it.
 fn once(first: bool, several: &str) -> Result<(), Error> {
     if first { Ok(()) } else { Err(Error::Unsupported(several.to_owned())) }
+}
+
+/// Networks whose MTU nobody chose have that of the first uplink, also when that changes; without one, what they had.
+pub(super) fn follow_uplink(
+    change: &Change<'_>,
+    networks: &[Network],
+    uplink: Option<u32>,
+) -> Result<(), Error> {
+    let Some(uplink) = uplink else { return Ok(()) };
+    for network in networks {
+        let Some(bridge) = network.follows_uplink() else { continue };
+        let mtu = if bridge.pool6.is_some() { uplink.max(LEAST_MTU6) } else { uplink };
+        if mtu != bridge.mtu {
+            tracing::info!("network {} has MTU {mtu} now, as the uplink", network.name);
+            change.set_mtu(network.number, mtu)?;
+        }
+    }
+    Ok(())
 }
 
 /// The smallest MTU that IPv6 allows (RFC 8200, 5): below it the kernel takes IPv6 off an interface.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::timers::{HEADINGS, Table};
 use super::{Context, drops, limits};
 use crate::Error;
+use crate::clash::{self, Occupied};
 use crate::datapath::{Attachment, Datapath, Prefiltered};
 use crate::host::lock;
 use crate::instance;
@@ -35,6 +36,7 @@ pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(),
         timers: Table::read(&context.place)?,
         limits: limits::Table::read(&context.place)?,
         addresses: kernel.outside_addresses().await?,
+        occupied: kernel.occupied().await?,
     };
     if context.is_json() {
         return Ok(output::document(context.out, &status.document()?)?);
@@ -55,6 +57,7 @@ struct Status<'a> {
     timers: Table,
     limits: limits::Table,
     addresses: BTreeSet<IpAddr>,
+    occupied: Vec<Occupied>,
 }
 
 impl Status<'_> {
@@ -88,7 +91,8 @@ impl Status<'_> {
                 "network {name}: snat-ip {lost} is no address of this host now; new flows are dropped ({reason})"
             ))
         };
-        self.networks.iter().filter_map(lost).collect()
+        let clashes = clash::warnings(&self.networks, &self.occupied);
+        self.networks.iter().filter_map(lost).chain(clashes).collect()
     }
 
     /// Every program that stands somewhere in the packet's way.

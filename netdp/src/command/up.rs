@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::{Context, check, network, status};
 use crate::Error;
+use crate::clash;
 use crate::cli::Up;
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
@@ -67,11 +68,13 @@ async fn bring_up(session: &mut Session, was_up: bool) -> Result<(), Error> {
     session.store.check()?;
     session.kernel.heed_signals()?;
     // Before anything is changed: an uplink that is not there is the operator's mistake.
-    let mtu = session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu);
+    let uplink = session.kernel.uplinks().await?.first().map(|uplink| uplink.mtu);
+    let mtu = uplink.unwrap_or(DEFAULT_MTU);
     let taken = session.kernel.taken().await?;
     let networks = session.store.networks()?;
     let change = session.store.begin()?;
     add_premade(&change, &networks, taken, mtu)?;
+    network::follow_uplink(&change, &networks, uplink)?;
     if was_up {
         session.kernel.load().await?;
     }
@@ -166,19 +169,47 @@ fn premade(name: &str, driver: Driver) -> Result<Network, Error> {
     })
 }
 
+/// Brings everything in line with the database and the host as it is now.
+async fn resync(session: &mut Session, networks: &[Network]) -> Result<(), Error> {
+    // One that was named and is not there is the business of what follows.
+    let uplinks = session.kernel.uplinks().await.unwrap_or_default();
+    let change = session.store.begin()?;
+    network::follow_uplink(&change, networks, uplinks.first().map(|uplink| uplink.mtu))?;
+    let synced = instance::sync(&session.store, &mut session.kernel).await;
+    commit(change, synced, &mut session.kernel).await
+}
+
+/// Subnets that overlap with what the host has, told once.
+#[derive(Default)]
+struct Clashes {
+    told: BTreeSet<String>,
+}
+
+impl Clashes {
+    fn tell(&mut self, found: BTreeSet<String>) {
+        for clash in found.difference(&self.told) {
+            tracing::warn!("{clash}; some of these addresses are not reached now");
+        }
+        self.told = found;
+    }
+}
+
 /// Follows the host's changes until it is told to end; the datapath stays.
 async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Result<(), Error> {
     let kernel = Kernel::here(&place.run_dir, uplinks.to_vec())?;
+    let mut clashes = Clashes::default();
     let resync = async || {
         let mut session = Session::begin(place).await?;
         // `netdp down` has been here: what it took away stays away.
         if !session.kernel.is_up() {
             return Ok(());
         }
+        let networks = session.store.networks()?;
+        clashes.tell(clash::warnings(&networks, &session.kernel.occupied().await?));
         session.mark_all()?;
-        let synced = instance::sync(&session.store, &mut session.kernel).await;
+        let synced = resync(&mut session, &networks).await;
         session.unmark()?;
-        synced.map(Applied::keep)
+        synced
     };
     let served: Result<(), service::Error> =
         service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync).await;

@@ -1,7 +1,5 @@
 //! Bridges that somebody else made and networks use.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 
 use super::Kernel;
@@ -9,15 +7,12 @@ use crate::Error;
 use crate::desired::BridgeLink;
 use crate::host::sysctl::FirstValues;
 use crate::host::uplink;
-use crate::ipam::Taken;
 use crate::model::Mac;
 use crate::plan::Foreign;
 
 /// A bridge of somebody else's as it is.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Its number.
-    pub index: u32,
     /// Its MAC.
     pub mac: Mac,
     /// Its MTU in bytes.
@@ -40,20 +35,11 @@ impl Kernel {
         }
         let own = host.addresses.iter().filter(|address| address.index == link.index && address.global);
         Ok(Some(Found {
-            index: link.index,
             mac: Mac(link.mac),
             mtu: link.mtu,
             addresses: own.map(|address| address.net).collect(),
             leads_out: host.routes.iter().any(|route| route.oif == link.index && route.is_default()),
         }))
-    }
-
-    /// As [`Kernel::taken`], without what one bridge has.
-    pub async fn taken_beside(&self, bridge: Option<u32>) -> Result<Vec<Taken>, Error> {
-        let host = uplink::Observed::of(&self.netlink).await?;
-        let ours = host.links.iter().filter(|link| uplink::is_owned(link)).map(|link| link.index);
-        let ours: BTreeSet<u32> = ours.chain(bridge).collect();
-        Ok(super::taken(&host, &ours))
     }
 
     /// Gives a bridge back: without the addresses that the network needed, and with the settings that it had.
