@@ -17,7 +17,8 @@ pub mod resolver;
 mod task;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -166,13 +167,24 @@ impl Processes {
         Ok(found?.clone())
     }
 
+    /// Refuses a name that a process has, unless it is the endpoint of this id that has it.
+    pub fn name_is_free(&self, name: &Name, id: Option<&Id>) -> Result<(), Error> {
+        let records = self.all()?;
+        match records.iter().find(|record| record.name == *name && Some(&record.id) != id) {
+            Some(record) => Err(Error::taken(name, &record.id)),
+            None => Ok(()),
+        }
+    }
+
     /// Writes one down: whoever reads sees the old or the new.
     pub fn save(&self, record: &Record) -> Result<(), Error> {
         let directory = self.directory(&record.id);
         fs::create_dir_all(&directory).map_err(Error::file("make", &directory))?;
         let (new, path) = (directory.join("record.new"), directory.join(RECORD));
         let text = serde_json::to_vec(record).map_err(Error::Encode)?;
-        fs::write(&new, text).map_err(Error::file("write", &new))?;
+        // Variables of a process may be secret: they are for root alone.
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+        file.and_then(|mut file| file.write_all(&text)).map_err(Error::file("write", &new))?;
         fs::rename(&new, &path).map_err(Error::file("write", &path))
     }
 
@@ -191,7 +203,7 @@ impl Processes {
 
 const RECORD: &str = "record.json";
 
-/// One that is half written or of another version is as good as none.
+/// One that is half written, of another version, or not for the caller is as good as none.
 fn read(directory: &Path) -> Option<Record> {
     serde_json::from_slice(&fs::read(directory.join(RECORD)).ok()?).ok()
 }

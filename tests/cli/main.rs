@@ -12,4 +12,5 @@ mod limits;
 mod networks;
 mod options;
 mod privileges;
+mod run;
 mod timers;

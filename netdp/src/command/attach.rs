@@ -10,6 +10,7 @@ use crate::host::bpffs;
 use crate::instance::{Session, find_network};
 use crate::model::{AttachmentOptions, EndpointOptions};
 use crate::output;
+use crate::process::Processes;
 use crate::publish::PortSpec;
 
 pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach) -> Result<(), Error> {
@@ -21,6 +22,8 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     session.kernel.datapath()?;
     let networks = session.store.networks()?;
     let network = find_network(&networks, &args.network)?;
+    let known = session.store.endpoint(args.name.as_str())?.map(|endpoint| endpoint.id);
+    Processes::of(&session.place).name_is_free(&args.name, known.as_ref())?;
     let endpoint = join(&mut session, &networks, network, &container, &request(args)).await?;
     if context.is_json() {
         return Ok(output::document(context.out, &output::endpoint(&endpoint, &networks, "running"))?);

@@ -91,14 +91,9 @@ async fn establish(place: &Place, args: &Run) -> Result<(Child, Record), Error> 
 }
 
 fn name_is_free(name: &Name, endpoints: &[Endpoint], processes: &Processes) -> Result<(), Error> {
-    let records = processes.all()?;
-    let process = records.iter().find(|record| record.name == *name).map(|record| &record.id);
-    let endpoint = endpoints.iter().find(|endpoint| endpoint.name == *name).map(|endpoint| &endpoint.id);
-    match process.or(endpoint) {
-        Some(id) => {
-            let id = id.short(process::SHORT).to_owned();
-            Err(process::Error::NameTaken { name: name.clone(), id }.into())
-        }
+    processes.name_is_free(name, None)?;
+    match endpoints.iter().find(|endpoint| endpoint.name == *name) {
+        Some(endpoint) => Err(process::Error::taken(name, &endpoint.id).into()),
         None => Ok(()),
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::names::{Name, Unresolved};
+use crate::names::{Id, Name, Unresolved};
 
 /// What went wrong with a process. Nothing was started, unless the message says otherwise.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +101,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A name that somebody else has.
+    pub fn taken(name: &Name, by: &Id) -> Self {
+        Self::NameTaken { name: name.clone(), id: by.short(super::SHORT).to_owned() }
+    }
+
     /// A failed file operation, for `map_err`.
     pub fn file(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -23,6 +23,7 @@ use nix::unistd::{Gid, Group, Uid, User, initgroups, setgid, setgroups, sethostn
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::background::REPORT;
 use crate::netlink::Netlink;
 
 /// The first line in: where the process is to live.
@@ -229,19 +230,11 @@ impl Program {
         variables.extend(home.as_deref().map(|home| ("HOME", home)));
         variables.extend(self.environment.iter().map(|(key, value)| (key.as_str(), value.as_str())));
         let mut command = Command::new(program);
-        command.args(arguments).envs(variables);
-        for key in std::env::vars_os().map(|(key, _)| key).filter(|key| is_ours(key)) {
-            command.env_remove(key);
-        }
+        command.args(arguments).env_remove(REPORT).envs(variables);
         let error = command.exec();
         let code = if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 };
         Refusal::Execute(error.to_string(), code)
     }
-}
-
-/// What told this netdp where to work is nothing for the process.
-fn is_ours(key: &std::ffi::OsStr) -> bool {
-    key.to_str().is_some_and(|key| key.starts_with("NETDP_"))
 }
 
 /// Takes on a user with its groups; the home directory of one that has any.

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Error;
@@ -15,7 +16,7 @@ pub fn create(path: &Path) -> Result<File, Error> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(Error::file("make", directory))?;
     }
-    OpenOptions::new().create(true).append(true).open(path).map_err(Error::file("make", path))
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(Error::file("make", path))
 }
 
 /// Sets a log aside that has grown too long. What is written between the copy and the cut is lost: nobody stops the process.
@@ -25,7 +26,9 @@ pub fn rotate(path: &Path) -> io::Result<()> {
     }
     // A process that writes without pause must not make the copy grow for ever.
     let mut last = File::open(path)?.take(2 * LONGEST);
-    io::copy(&mut last, &mut File::create(older(path))?)?;
+    let mut aside =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(older(path))?;
+    io::copy(&mut last, &mut aside)?;
     OpenOptions::new().write(true).open(path)?.set_len(0)
 }
 
