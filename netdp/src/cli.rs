@@ -1,5 +1,6 @@
 //! The command line: types for clap and the help, which lives here and nowhere else.
 
+mod connect;
 mod endpoint;
 mod network;
 mod process;
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{Mechanism, Prefilter};
 
+pub use connect::*;
 pub use endpoint::*;
 pub use network::*;
 pub use process::*;
@@ -233,7 +235,9 @@ impl Command {
             | Self::Wait(_)
             | Self::Logs(_)
             | Self::Init(_)
-            | Self::Network(Network::Rm(_) | Network::Prune(_))
+            | Self::Network(
+                Network::Rm(_) | Network::Prune(_) | Network::Connect(_) | Network::Disconnect(_),
+            )
             | Self::Deny(Deny::Add(_) | Deny::Rm(_))
             | Self::Limits(Limits::Set(_) | Limits::Reset(_))
             | Self::Timers(Timers::Set(_) | Timers::Reset(_))

@@ -20,6 +20,7 @@ use netdp_common::{
 };
 
 use crate::datapath::{Entry, Hook};
+use crate::endpoint_sysctl;
 use crate::model::{
     Attachment, Bridge, Endpoint, GatewayMode, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
     v4, v6,
@@ -101,6 +102,8 @@ pub struct Inside {
     pub mac: Mac,
     /// Its addresses with their subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
+    /// Settings that were asked for, by their path under `/proc/sys`.
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// One row of a map, with links by name.
@@ -439,9 +442,9 @@ fn borrowed_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
     [path("ipv4", "forwarding")].into_iter().chain(settings6.into_iter().filter(|_| ipv6)).collect()
 }
 
-/// Settings of an interface in a container, in IPv6: it has the addresses that it is given and no others but the one of
-/// its MAC, and they are in use at once.
-pub fn inside_sysctls(inside: &Inside) -> BTreeMap<String, String> {
+/// Settings of an interface in a container. In IPv6 it has the addresses that it is given and no others but the one of its
+/// MAC, and they are in use at once; what was asked for comes after that.
+pub fn inside_sysctls(inside: &Inside) -> Vec<(String, String)> {
     let ipv6 = inside.addresses.iter().any(|address| matches!(address, IpNet::V6(_)));
     let settings = if ipv6 { &INSIDE6[..] } else { &WITHOUT_IPV6 };
     let path = |key: &str| format!("net/ipv6/conf/{}/{key}", inside.ifname);
@@ -505,7 +508,13 @@ fn inside(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> In
             .addresses()
             .filter_map(|address| Some(network.pool_like(address)?.net_of(address)))
             .collect(),
+        sysctls: asked_sysctls(attachment),
     }
+}
+
+fn asked_sysctls(attachment: &Attachment) -> Vec<(String, String)> {
+    let path = |kept: &str| endpoint_sysctl::path_of(kept, &attachment.ifname);
+    attachment.options.sysctls.iter().map(|(kept, value)| (path(kept), value.clone())).collect()
 }
 
 fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment: &Attachment) -> Veth {

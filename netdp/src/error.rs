@@ -222,6 +222,14 @@ pub enum Error {
         /// What is otherwise.
         what: String,
     },
+    /// An endpoint that is to join a network that it is in.
+    #[error("endpoint with name {endpoint} already exists in network {network}")]
+    AlreadyConnected {
+        /// The endpoint.
+        endpoint: String,
+        /// The network.
+        network: String,
+    },
     /// It is not.
     #[error("endpoint {endpoint} is not attached to network {network}")]
     NotAttached {
@@ -399,6 +407,9 @@ impl Error {
             Self::FamilyOff { .. } => Some("leave out --ipv4=false"),
             Self::NoFamilies => Some("add --ipv6, or leave out --ipv4=false"),
             Self::OtherName(_) => Some("use that name, or netdp detach it first"),
+            Self::AlreadyConnected { .. } => {
+                Some("netdp network disconnect it first, if it is to have other options")
+            }
             Self::AttachedOtherwise { .. } => Some("netdp detach it from the network first"),
             Self::NetworkInUse { .. } => Some("netdp detach them first, or remove with -f"),
             Self::NotDenied(_) => Some("see netdp deny ls"),

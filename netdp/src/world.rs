@@ -364,7 +364,7 @@ impl Kernel {
 
     async fn configure_inside(&self, inside: &Inside) -> Result<(), Error> {
         let ns = open_netns(&inside.netns)?;
-        netns::in_netns(ns.as_fd(), || set_all(&inside_sysctls(inside)))??;
+        netns::in_netns(ns.as_fd(), || set_inside(inside))??;
         let netlink = Netlink::in_netns(&ns)?;
         let link = link_in(&netlink, &inside.ifname).await?;
         for address in &inside.addresses {
@@ -558,9 +558,13 @@ async fn link_in(netlink: &Netlink, link: &str) -> Result<Link, Error> {
     netlink.link(link).await?.ok_or_else(|| Error::LinkGone(link.to_owned()))
 }
 
-fn set_all(settings: &BTreeMap<String, String>) -> Result<(), Error> {
-    for (path, value) in settings {
-        Sysctl::new(path).set_if_there(value)?;
+/// A setting that was asked for has to be there.
+fn set_inside(inside: &Inside) -> Result<(), Error> {
+    for (path, value) in inside_sysctls(inside) {
+        Sysctl::new(path).set_if_there(&value)?;
+    }
+    for (path, value) in &inside.sysctls {
+        Sysctl::new(path).set(value)?;
     }
     Ok(())
 }

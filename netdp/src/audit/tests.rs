@@ -15,6 +15,7 @@ fn expected() -> Expected {
         ifname: "eth0".to_owned(),
         mac: Mac(MAC),
         addresses: vec!["10.0.0.2/16".parse().unwrap()],
+        sysctls: Vec::new(),
     };
     let exit = |ifname: &str, last: u8| Exit {
         ifname: ifname.to_owned(),

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::connect::{NetworkConnect, NetworkDisconnect};
 use super::{Format, FormatArg, key_value};
 use crate::names::Name;
 
@@ -23,6 +24,10 @@ pub enum Network {
     Rm(NetworkRm),
     /// Remove all networks that nobody is attached to
     Prune(NetworkPrune),
+    /// Join an endpoint that runs to one more network
+    Connect(NetworkConnect),
+    /// Take an endpoint off a network
+    Disconnect(NetworkDisconnect),
 }
 
 /// `netdp network create`

@@ -25,8 +25,17 @@ pub(super) async fn detach<W: Write>(context: &mut Context<'_, W>, args: &Detach
         Some(word) => Some(find_network(&networks, word)?),
         None => None,
     };
-    take_off(&mut session, &networks, endpoint, network).await?;
+    take_off(&mut session, &networks, endpoint, network, Rest::Goes).await?;
     Ok(writeln!(context.out, "{}", endpoint.name)?)
+}
+
+/// What becomes of an endpoint that is in no network any more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rest {
+    /// It is forgotten.
+    Goes,
+    /// It can be connected again.
+    Stays,
 }
 
 /// Takes an endpoint off one network or off all. The database first: from then on the ports and addresses are
@@ -36,6 +45,7 @@ pub(super) async fn take_off(
     networks: &[Network],
     endpoint: &Endpoint,
     network: Option<&Network>,
+    rest: Rest,
 ) -> Result<(), Error> {
     let leaves = |attachment: &Attachment| network.is_none_or(|network| attachment.network == network.number);
     let (leaving, staying): (Vec<&Attachment>, Vec<&Attachment>) =
@@ -45,7 +55,8 @@ pub(super) async fn take_off(
         return Err(Error::NotAttached { endpoint, network });
     }
     session.mark([])?;
-    forget(session, endpoint, &leaving, staying.is_empty())?;
+    let all = staying.is_empty() && rest == Rest::Goes;
+    forget(session, endpoint, &leaving, all)?;
     if session.kernel.is_up() {
         if !staying.is_empty() {
             lead_out(&mut session.kernel, networks, &leaving, endpoint).await;

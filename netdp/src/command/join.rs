@@ -96,6 +96,13 @@ impl Container {
         Ok(Self { path, ns, identity })
     }
 
+    /// That of an endpoint.
+    pub(super) fn of(endpoint: &Endpoint) -> Result<Self, Error> {
+        let ns = open_netns(&endpoint.netns)?;
+        let identity = netns::identity(&ns)?;
+        Ok(Self { path: endpoint.netns.path.clone(), ns, identity })
+    }
+
     fn is(&self, netns: &Netns) -> bool {
         (self.identity.device, self.identity.inode) == (netns.device, netns.inode)
     }
@@ -288,9 +295,11 @@ impl Join<'_> {
             }
             (None, None) => Ok(None),
         };
+        // An interface without IPv6 has no address that could be sent to.
+        let pool6 = self.network.pool6().filter(|_| !self.request.attachment.is_without_ipv6());
         Ok([
             choose(self.network.pool4(), self.request.ip.map(IpAddr::V4), "IPv4")?,
-            choose(self.network.pool6(), self.request.ip6.map(IpAddr::V6), "IPv6")?,
+            choose(pool6, self.request.ip6.map(IpAddr::V6), "IPv6")?,
         ])
     }
 

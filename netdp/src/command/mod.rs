@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod check_deep;
+mod connect;
 mod defaults;
 mod deny;
 mod detach;
@@ -72,6 +73,8 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Network(Network::Inspect(args)) => network_inspect::inspect(&mut context, args).await?,
         Command::Network(Network::Rm(args)) => network_rm::rm(&mut context, args).await?,
         Command::Network(Network::Prune(args)) => network_rm::prune(&mut context, args).await?,
+        Command::Network(Network::Connect(args)) => connect::connect(&mut context, args).await?,
+        Command::Network(Network::Disconnect(args)) => connect::disconnect(&mut context, args).await?,
         Command::Attach(args) => attach::attach(&mut context, args).await?,
         Command::Detach(args) => detach::detach(&mut context, args).await?,
         Command::Run(args) => return run::run(&mut context, args).await,
@@ -116,7 +119,13 @@ fn changes(command: &Command) -> bool {
         | Command::Rm(_)
         | Command::Wait(_)
         | Command::Deny(Deny::Add(_) | Deny::Rm(_))
-        | Command::Network(Network::Create(_) | Network::Rm(_) | Network::Prune(_))
+        | Command::Network(
+            Network::Create(_)
+            | Network::Rm(_)
+            | Network::Prune(_)
+            | Network::Connect(_)
+            | Network::Disconnect(_),
+        )
         | Command::Limits(Limits::Set(_) | Limits::Reset(_))
         | Command::Defaults(Defaults::Set(_) | Defaults::Reset(_))
         | Command::Timers(Timers::Set(_) | Timers::Reset(_)) => true,

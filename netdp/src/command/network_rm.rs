@@ -97,7 +97,7 @@ fn members<'a>(endpoints: &'a [Endpoint], network: &Network) -> impl Iterator<It
 async fn detach_all(session: &mut Session, networks: &[Network], network: &Network) -> Result<(), Error> {
     let endpoints = session.store.endpoints()?;
     for endpoint in members(&endpoints, network) {
-        detach::take_off(session, networks, endpoint, Some(network)).await?;
+        detach::take_off(session, networks, endpoint, Some(network), detach::Rest::Goes).await?;
     }
     Ok(())
 }

@@ -72,6 +72,14 @@ pub struct AttachmentOptions {
     pub sysctls: Vec<(String, String)>,
 }
 
+impl AttachmentOptions {
+    /// Whether a setting that was asked for switches IPv6 off.
+    pub fn is_without_ipv6(&self) -> bool {
+        let last = self.sysctls.iter().rev().find(|(path, _)| path == "net/ipv6/conf/IFNAME/disable_ipv6");
+        last.is_some_and(|(_, value)| value != "0")
+    }
+}
+
 /// Which network namespace an endpoint lives in.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Netns {

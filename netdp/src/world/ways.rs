@@ -84,8 +84,10 @@ impl Kernel {
         let ours: BTreeSet<u32> =
             there.iter().map(|(_, default)| default.oif).chain(leaving.map(|link| link.index)).collect();
         let chosen = there.first().map(|(_, default)| *default);
+        // In this order: what is sent from any address of ours has its way at every moment.
+        let wanted = add_rules(inside, &there, ipv4).await?;
         set_default(inside, chosen, &ours, ipv4).await?;
-        set_rules(inside, &there, ipv4).await
+        delete_rules(inside, &wanted, ipv4).await
     }
 }
 
@@ -111,13 +113,12 @@ async fn set_default(
 }
 
 /// What is sent from an address that has not got the default route leaves by its own interface.
-async fn set_rules(
+async fn add_rules(
     inside: &Inside,
     there: &[(ways::Route<'_>, DefaultRoute)],
     ipv4: bool,
-) -> Result<(), Error> {
-    let everybody: IpAddr = if ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let near = Rule { priority: NEAR, source: everybody, table: MAIN_TABLE, without_default: true };
+) -> Result<BTreeSet<Rule>, Error> {
+    let near = near(ipv4);
     let mut wanted = BTreeSet::new();
     for (route, default) in there.iter().skip(1) {
         let table = TABLES + route.exit.network;
@@ -127,14 +128,25 @@ async fn set_rules(
             Rule { priority: BY_SOURCE, source: route.source, table, without_default: false },
         ]);
     }
-    let is_ours = |rule: &&Rule| [NEAR, BY_SOURCE].contains(&rule.priority) && rule.source.is_ipv4() == ipv4;
-    let is_ours = |rule: &&Rule| is_ours(rule) && (rule.table >= TABLES || **rule == near);
-    let found: BTreeSet<Rule> = inside.rules.iter().filter(is_ours).copied().collect();
-    for rule in wanted.difference(&found) {
+    for rule in wanted.difference(&inside.rules) {
         inside.netlink.add_rule(rule).await?;
     }
-    for rule in found.difference(&wanted) {
+    Ok(wanted)
+}
+
+/// Those of an interface that has the default route now, or is no more.
+async fn delete_rules(inside: &Inside, wanted: &BTreeSet<Rule>, ipv4: bool) -> Result<(), Error> {
+    let near = near(ipv4);
+    let by_source =
+        |rule: &Rule| rule.priority == BY_SOURCE && rule.table >= TABLES && rule.source.is_ipv4() == ipv4;
+    let ours = inside.rules.iter().filter(|rule| **rule == near || by_source(rule));
+    for rule in ours.filter(|rule| !wanted.contains(rule)) {
         inside.netlink.delete_rule(rule).await?;
     }
     Ok(())
+}
+
+fn near(ipv4: bool) -> Rule {
+    let source: IpAddr = if ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Rule { priority: NEAR, source, table: MAIN_TABLE, without_default: true }
 }

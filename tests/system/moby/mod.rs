@@ -3,6 +3,7 @@
 
 mod addresses;
 mod connectivity;
+mod endpoints;
 mod failing;
 mod host;
 

@@ -1,7 +1,7 @@
 //! The end of a process: what it had is free again, and how it ended is written down.
 
 use crate::Error;
-use crate::command::detach::take_off;
+use crate::command::detach::{Rest, take_off};
 use crate::instance::{self, Place, Session};
 use crate::names::Id;
 use crate::process::{Ended, Processes, Record, namespace};
@@ -53,7 +53,7 @@ async fn try_release(session: &mut Session, id: &Id) -> Result<(), Error> {
     let networks = session.store.networks()?;
     let endpoints = session.store.endpoints()?;
     match endpoints.iter().find(|endpoint| endpoint.id == *id) {
-        Some(endpoint) => take_off(session, &networks, endpoint, None).await,
+        Some(endpoint) => take_off(session, &networks, endpoint, None, Rest::Goes).await,
         None => Ok(()),
     }
 }

@@ -1,0 +1,79 @@
+//! `netdp network connect` and `netdp network disconnect`.
+
+use std::io::Write;
+
+use super::Context;
+use super::detach::{self, Rest};
+use super::join::{Container, Request, join};
+use crate::Error;
+use crate::cli::{NetworkConnect, NetworkDisconnect};
+use crate::host::bpffs;
+use crate::instance::{Session, find_endpoint, find_network};
+use crate::model::{AttachmentOptions, EndpointOptions};
+use crate::store::Store;
+use crate::world::open_netns;
+
+/// Joins an endpoint to one more network.
+pub(super) async fn connect<W: Write>(
+    context: &mut Context<'_, W>,
+    args: &NetworkConnect,
+) -> Result<(), Error> {
+    if !bpffs::is_mounted(&bpffs::path(&context.place.run_dir)) {
+        return Err(Error::NotUp);
+    }
+    let mut session = Session::begin(&context.place).await?;
+    session.kernel.datapath()?;
+    let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
+    let network = find_network(&networks, &args.network)?;
+    let endpoint = find_endpoint(&endpoints, &args.endpoint)?;
+    if endpoint.attachments.iter().any(|it| it.network == network.number) {
+        let (endpoint, network) = (endpoint.name.to_string(), network.name.to_string());
+        return Err(Error::AlreadyConnected { endpoint, network });
+    }
+    let container = Container::of(endpoint)?;
+    let interface = &args.interface;
+    let request = Request {
+        id: None,
+        name: endpoint.name.clone(),
+        ip: interface.ip,
+        ip6: interface.ip6,
+        mac_address: interface.mac_address,
+        ports: Vec::new(),
+        ifname: interface.asked_ifname(),
+        attachment: AttachmentOptions {
+            aliases: args.aliases.iter().map(ToString::to_string).collect(),
+            links: Vec::new(),
+            gw_priority: interface.gw_priority,
+            sysctls: interface.asked_sysctls(),
+        },
+        endpoint: EndpointOptions::default(),
+    };
+    join(&mut session, &networks, network, &container, &request).await.map(drop)
+}
+
+/// Takes an endpoint off one network. It stays, as a container in Docker does, also without any.
+pub(super) async fn disconnect<W: Write>(
+    context: &mut Context<'_, W>,
+    args: &NetworkDisconnect,
+) -> Result<(), Error> {
+    // Without a database there is no network, and none is made in order to say so.
+    if Store::read(&context.place.state_dir)?.is_none() {
+        return find_network(&[], &args.network).map(drop);
+    }
+    let mut session = Session::begin(&context.place).await?;
+    let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
+    let network = find_network(&networks, &args.network)?;
+    let endpoint = find_endpoint(&endpoints, &args.endpoint)?;
+    let is_joined = endpoint.attachments.iter().any(|it| it.network == network.number);
+    if is_joined && !args.force {
+        open_netns(&endpoint.netns)?;
+    }
+    match detach::take_off(&mut session, &networks, endpoint, Some(network), Rest::Stays).await {
+        Err(error @ Error::NotAttached { .. }) => Err(error),
+        Err(error) if args.force => {
+            tracing::warn!("{error}");
+            session.unmark()
+        }
+        result => result,
+    }
+}
