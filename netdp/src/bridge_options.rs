@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::Error;
 use crate::model::{Dependence, GatewayMode};
 use crate::netlink::MAX_NAME;
+use crate::routes;
 
 /// The smallest MTU that IPv4 allows (RFC 791), and the largest that a bridge takes.
 pub(crate) const MTUS: std::ops::RangeInclusive<u32> = 68..=65535;
@@ -37,6 +38,10 @@ pub struct Options {
     pub gateway_mode4: GatewayMode,
     /// `gateway-mode` in IPv6.
     pub gateway_mode6: GatewayMode,
+    /// `route`: routes of containers beside the default one.
+    pub routes: Vec<routes::Asked>,
+    /// `ifname-prefix`: `eth` of `eth0`; kept among the network's options.
+    pub ifname_prefix: Option<String>,
     /// `udp-mapping`.
     pub udp_mapping: Option<Dependence>,
     /// `udp-filtering`.
@@ -44,7 +49,7 @@ pub struct Options {
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 14] = [
+const KNOWN: [(&str, &str); 16] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -57,6 +62,8 @@ const KNOWN: [(&str, &str); 14] = [
     ("gateway-mode", "netdp.gateway_mode"),
     ("gateway-mode-ipv4", "com.docker.network.bridge.gateway_mode_ipv4"),
     ("gateway-mode-ipv6", "com.docker.network.bridge.gateway_mode_ipv6"),
+    ("route", "netdp.route"),
+    ("ifname-prefix", "com.docker.network.container_iface_prefix"),
     ("udp-mapping", "netdp.udp_mapping"),
     ("udp-filtering", "netdp.udp_filtering"),
 ];
@@ -76,15 +83,23 @@ fn short(key: &str) -> Option<&'static str> {
     known.map(|(short, _)| *short)
 }
 
+/// What stands between the values of an option that takes several.
+fn between(short: &str) -> Option<char> {
+    match short {
+        "route" => Some(' '),
+        short => LISTS.contains(&short).then_some(','),
+    }
+}
+
 /// The options as they were given; one that was given again adds to a list, or counts instead.
 pub fn given(pairs: &[(String, String)]) -> BTreeMap<String, String> {
     let mut options = BTreeMap::new();
     for (key, value) in pairs {
         let before: Option<String> = options.insert(key.clone(), value.clone());
         if let Some(before) = before
-            && short(key).is_some_and(|short| LISTS.contains(&short))
+            && let Some(between) = short(key).and_then(between)
         {
-            options.insert(key.clone(), format!("{before},{value}"));
+            options.insert(key.clone(), format!("{before}{between}{value}"));
         }
     }
     options
@@ -105,6 +120,8 @@ impl Options {
             inhibit_ipv4: false,
             gateway_mode4: GatewayMode::Nat,
             gateway_mode6: GatewayMode::Nat,
+            routes: Vec::new(),
+            ifname_prefix: None,
             udp_mapping: None,
             udp_filtering: None,
         };
@@ -174,6 +191,8 @@ impl Options {
             }
             Some("gateway-mode-ipv4") => self.gateway_mode4 = gateway_mode(key, value)?,
             Some("gateway-mode-ipv6") => self.gateway_mode6 = gateway_mode(key, value)?,
+            Some("route") => routes::read(key, value, &mut self.routes)?,
+            Some("ifname-prefix") => self.ifname_prefix = Some(ifname_prefix(key, value)?),
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
             Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),
@@ -254,6 +273,15 @@ fn mtu(key: &str, value: &str) -> Result<u32, Error> {
     mtu.ok_or_else(|| invalid(key, value, "68 to 65535 bytes"))
 }
 
+/// A number comes behind it.
+pub(crate) fn ifname_prefix(key: &str, value: &str) -> Result<String, Error> {
+    let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if plain && (1..=MAX_NAME - 4).contains(&value.len()) {
+        return Ok(value.to_owned());
+    }
+    Err(invalid(key, value, "1 to 11 letters, digits, `_` or `-`"))
+}
+
 pub(crate) fn bridge_name(key: &str, value: &str) -> Result<String, Error> {
     let plain = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let fits = (1..=MAX_NAME).contains(&value.len()) && !value.starts_with(['.', '-']);
@@ -287,6 +315,8 @@ mod tests {
                 "snat-ip" => "2001:db8::1",
                 "masquerade-exclude" => "10.0.0.0/8,fd00::/8",
                 "inhibit-ipv4" => "true",
+                "route" => "10.9.0.0/16,10.5.0.1",
+                "ifname-prefix" => "net",
                 _ => "false",
             };
             let options = read(&[(short, value)]).unwrap();

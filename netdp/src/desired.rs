@@ -22,8 +22,8 @@ use netdp_common::{
 use crate::datapath::{Entry, Hook};
 use crate::endpoint_sysctl;
 use crate::model::{
-    Attachment, Bridge, Endpoint, GatewayMode, Host, Mac, Netns, Network, Prefilter, PublishedPort, Uplink,
-    v4, v6,
+    Attachment, Bridge, Endpoint, GatewayMode, Host, Mac, Netns, Network, NetworkRoute, Prefilter,
+    PublishedPort, Uplink, v4, v6,
 };
 use crate::ways::Ways;
 
@@ -104,6 +104,8 @@ pub struct Inside {
     pub addresses: Vec<IpNet>,
     /// Settings that were asked for, by their path under `/proc/sys`.
     pub sysctls: Vec<(String, String)>,
+    /// Routes beside the default one.
+    pub routes: Vec<NetworkRoute>,
 }
 
 /// One row of a map, with links by name.
@@ -509,6 +511,7 @@ fn inside(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> In
             .filter_map(|address| Some(network.pool_like(address)?.net_of(address)))
             .collect(),
         sysctls: asked_sysctls(attachment),
+        routes: network.routes().to_vec(),
     }
 }
 

@@ -33,6 +33,7 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
         inhibit_ipv4: false,
+        routes: Vec::new(),
     }
 }
 

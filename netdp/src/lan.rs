@@ -1,8 +1,9 @@
 //! What `-o` can say of a macvlan or ipvlan network. Pure: nothing of the host is looked at.
 
-use crate::bridge_options::{MTUS, invalid};
+use crate::bridge_options::{MTUS, ifname_prefix, invalid};
 use crate::model::{IpvlanMode, LanMode, MacvlanMode};
 use crate::netlink::MAX_NAME;
+use crate::routes;
 
 /// Why there is no such network, or no endpoint in it.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,8 @@ pub struct Options {
     pub mode: LanMode,
     /// `mtu`, in bytes.
     pub mtu: Option<u32>,
+    /// `route`: routes of containers beside the default one.
+    pub routes: Vec<routes::Asked>,
 }
 
 /// The driver that is asked for.
@@ -99,11 +102,16 @@ impl Kind {
 impl Options {
     /// Reads pairs of key and value; an unknown key is told all that are known.
     pub fn read(kind: Kind, pairs: &[(String, String)]) -> Result<Self, crate::Error> {
-        let mut options = Self { parent: String::new(), mode: kind.first_mode(), mtu: None };
+        let mut options =
+            Self { parent: String::new(), mode: kind.first_mode(), mtu: None, routes: Vec::new() };
         for (key, value) in pairs {
             match key.as_str() {
                 "parent" => options.parent = parent(key, value)?,
                 "mtu" | "com.docker.network.driver.mtu" => options.mtu = Some(mtu(key, value)?),
+                "route" | "netdp.route" => routes::read(key, value, &mut options.routes)?,
+                "ifname-prefix" | "com.docker.network.container_iface_prefix" => {
+                    ifname_prefix(key, value)?;
+                }
                 key if key == "mode" || key == kind.mode_option() => options.mode = mode(kind, key, value)?,
                 _ => return Err(unknown(kind, key)),
             }
@@ -116,7 +124,10 @@ impl Options {
 }
 
 fn unknown(kind: Kind, key: &str) -> crate::Error {
-    let known = format!("parent, mode ({}), mtu (com.docker.network.driver.mtu)", kind.mode_option());
+    let known = format!(
+        "parent, mode ({}), mtu (com.docker.network.driver.mtu), route, ifname-prefix",
+        kind.mode_option()
+    );
     crate::Error::UnknownOption { key: key.to_owned(), known }
 }
 

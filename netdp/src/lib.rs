@@ -41,6 +41,7 @@ pub mod process;
 pub mod progress;
 pub mod publish;
 pub mod reconcile;
+pub mod routes;
 pub mod service;
 pub mod sources;
 pub mod store;

@@ -9,6 +9,7 @@ mod endpoint;
 mod host;
 mod lan;
 mod mac;
+mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,6 +26,7 @@ pub use endpoint::{
 pub use host::{AddressPool, Host, Mechanism, OtherWays, Prefilter, Uplink};
 pub use lan::{IpvlanMode, Lan, LanMode, MacvlanMode};
 pub use mac::Mac;
+pub use route::NetworkRoute;
 
 /// Name of the network that the first `up` makes.
 pub const DEFAULT_NETWORK: &str = "bridge";
@@ -129,6 +131,9 @@ pub struct Bridge {
     /// The device gets no IPv4 address.
     #[serde(default)]
     pub inhibit_ipv4: bool,
+    /// Routes that containers get beside the default one.
+    #[serde(default)]
+    pub routes: Vec<NetworkRoute>,
 }
 
 /// How the containers of a network are reached from beyond it in one family.
@@ -372,6 +377,21 @@ impl Network {
     /// Its gateways, IPv4 first; none where nothing leads out of it.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
         self.pools().filter(|_| !self.is_internal()).map(|pool| pool.gateway)
+    }
+
+    /// Routes that its containers get beside the default one.
+    pub fn routes(&self) -> &[NetworkRoute] {
+        match &self.driver {
+            Driver::Bridge(bridge) => &bridge.routes,
+            Driver::Lan(lan) => &lan.routes,
+            Driver::Host | Driver::Null => &[],
+        }
+    }
+
+    /// What names of interfaces in its containers begin with.
+    pub fn ifname_prefix(&self) -> &str {
+        let keys = ["ifname-prefix", "com.docker.network.container_iface_prefix"];
+        keys.iter().find_map(|key| self.options.get(*key)).map_or("eth", String::as_str)
     }
 
     /// Whether its endpoints have no way out.

@@ -370,7 +370,15 @@ impl Kernel {
         for address in &inside.addresses {
             netlink.add_address(link.index, *address).await?;
         }
-        Ok(netlink.set_up(link.index).await?)
+        netlink.set_up(link.index).await?;
+        for route in &inside.routes {
+            match netlink.add_route(route.to, route.via, link.index).await {
+                // Of several networks with the same route the first one has it.
+                Err(error) if error.is_exists() => {}
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     /// What the way out takes, where that is less than the network's own links do: a container that knows it does not have to

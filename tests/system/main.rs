@@ -25,6 +25,7 @@ mod parallel;
 mod port_range;
 mod reserve;
 mod resolver;
+mod routes;
 mod run;
 mod scale;
 mod six;

@@ -16,6 +16,7 @@ fn expected() -> Expected {
         mac: Mac(MAC),
         addresses: vec!["10.0.0.2/16".parse().unwrap()],
         sysctls: Vec::new(),
+        routes: Vec::new(),
     };
     let exit = |ifname: &str, last: u8| Exit {
         ifname: ifname.to_owned(),

@@ -321,7 +321,9 @@ impl Join<'_> {
                 Ok(asked.clone())
             };
         }
-        let mut names = (0..).map(|number: u32| format!("eth{number}")).filter(|name| !there.contains(name));
+        let prefix = self.network.ifname_prefix();
+        let mut names =
+            (0..).map(|number: u32| format!("{prefix}{number}")).filter(|name| !there.contains(name));
         names.next().ok_or_else(|| Error::IfnameTaken("eth0".to_owned()))
     }
 

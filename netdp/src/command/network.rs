@@ -17,6 +17,7 @@ use crate::ipam::{self, Taken};
 use crate::lan;
 use crate::model::{AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
 use crate::names::{Id, Name, random_bytes};
+use crate::routes::{self, Hops};
 use crate::store::{Change, Store};
 use crate::world::Found;
 
@@ -134,6 +135,8 @@ async fn bridge(
     }
     options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
+    let both = pools.pool4.iter().chain(&pools.pool6);
+    let routes = routes::resolve(&options.routes, both, Hops::GatewayOnly)?;
     let mac = match &found {
         Some(found) => found.mac,
         None => Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
@@ -157,6 +160,7 @@ async fn bridge(
         udp_filtering: options.udp_filtering,
         borrowed: found.map(|found| Borrowed { addresses: found.addresses }),
         inhibit_ipv4: options.inhibit_ipv4,
+        routes,
     };
     Ok((Driver::Bridge(bridge), pools.new_ula))
 }
@@ -177,8 +181,9 @@ async fn on_lan(
     let of_networks: Vec<Taken> = taken_by(networks).collect();
     let taken: Vec<Taken> = of_networks.iter().cloned().chain(session.kernel.taken().await?).collect();
     let Pools { pool4, pool6, new_ula } = families.choose(&session.store, &of_networks, &taken)?;
-    let lan::Options { parent, mode, mtu } = options;
-    let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal };
+    let routes = routes::resolve(&options.routes, pool4.iter().chain(&pool6), Hops::Anybody)?;
+    let lan::Options { parent, mode, mtu, .. } = options;
+    let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal, routes };
     // A VLAN is made with the network, so that only what it is a VLAN of can be looked at.
     match (session.kernel.parent(&lan.parent).await, lan.vlan()) {
         (Ok(_), _) => session.kernel.try_lan(&lan.parent, lan.mode).await?,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Pool;
+use super::{NetworkRoute, Pool};
 
 /// What a macvlan or ipvlan network has beyond its name.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -19,6 +19,9 @@ pub struct Lan {
     pub pool6: Option<Pool>,
     /// Endpoints get no default route.
     pub internal: bool,
+    /// Routes that containers get beside the default one.
+    #[serde(default)]
+    pub routes: Vec<NetworkRoute>,
 }
 
 impl Lan {

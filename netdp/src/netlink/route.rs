@@ -109,6 +109,26 @@ impl Netlink {
         self.execute(what, RouteNetlinkMessage::NewRoute(route.message()), CREATE).await
     }
 
+    /// Adds a route to `to` by the router `via`, which has to be in a subnet of the interface `oif`.
+    pub async fn add_route(&self, to: IpNet, via: IpAddr, oif: u32) -> Result<(), Error> {
+        let object = format!("to {to} via {via} on interface number {oif}");
+        let what = Request { operation: "add route", object: &object };
+        let message = match (to, via) {
+            (IpNet::V4(to), IpAddr::V4(via)) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to.addr(), to.prefix_len())
+                .gateway(via)
+                .output_interface(oif)
+                .build(),
+            (IpNet::V6(to), IpAddr::V6(via)) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to.addr(), to.prefix_len())
+                .gateway(via)
+                .output_interface(oif)
+                .build(),
+            _ => return Err(what.refused_with(-libc::EAFNOSUPPORT, None)),
+        };
+        self.execute(what, RouteNetlinkMessage::NewRoute(message), CREATE).await
+    }
+
     /// Adds a default route, in the place of one that is there.
     pub async fn replace_default_route(&self, route: &DefaultRoute) -> Result<(), Error> {
         let object = route.object();
