@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::Error;
-use crate::model::{Dependence, GatewayMode};
+use crate::model::{Bridge, Dependence, GatewayMode};
 use crate::netlink::MAX_NAME;
 use crate::routes;
 
@@ -78,7 +78,7 @@ const MOST_EXCLUDED: usize = 64;
 const MAPPED: &str = "::ffff:0:0/96";
 
 /// The short name of an option.
-fn short(key: &str) -> Option<&'static str> {
+pub(crate) fn short(key: &str) -> Option<&'static str> {
     let known = KNOWN.iter().find(|(short, long)| *short == key || *long == key);
     known.map(|(short, _)| *short)
 }
@@ -134,6 +134,18 @@ impl Options {
             return Err(invalid(key, value, "nothing where masquerade is off"));
         }
         Ok(options)
+    }
+
+    /// Gives a network in use what it can be given.
+    pub fn apply(self, bridge: &mut Bridge) {
+        bridge.masquerade = self.masquerade;
+        bridge.icc = self.icc;
+        bridge.host_binding = self.host_binding;
+        bridge.snat4 = self.snat4;
+        bridge.snat6 = self.snat6;
+        bridge.masquerade_exclude = self.masquerade_exclude;
+        bridge.udp_mapping = self.udp_mapping;
+        bridge.udp_filtering = self.udp_filtering;
     }
 
     /// What is asked for is of the families that the network has.

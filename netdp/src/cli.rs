@@ -172,22 +172,37 @@ pub struct Check {
     netdp up                        serve until SIGTERM; traffic goes on without it\n  \
     netdp up --once                 bring it up and leave it without a process\n  \
     netdp up --uplink eth1 --once   only eth1 leads out\n  \
-    netdp up --prefilter off        no XDP program on any interface")]
+    netdp up --prefilter off        no XDP program on any interface\n  \
+    netdp up -c netdp.toml          with the networks and endpoints that a file declares\n  \
+    netdp up -c /etc/docker/daemon.json --dry-run     what would be done, and nothing of it\n\n\
+    netdp.toml, each key as in Docker's daemon.json where it has one:\n  \
+    bip = \"172.30.0.1/16\"          and fixed-cidr, mtu, icc, ip, ip-masq, ipv6, dns, default-address-pools, ...\n  \
+    uplinks = [\"eth0\"]             and prefilter, [limits], [timers], [defaults]\n  \
+    [network.blue]                  subnet, gateway, internal, ipv6, options, labels, ...\n  \
+    subnet = \"10.5.0.0/16\"\n  \
+    [endpoint.web]                  attached as soon as its namespace is there\n  \
+    netns = \"/run/netns/web\"\n  \
+    network = \"blue\"\n  \
+    publish = [\"8080:80\"]")]
 pub struct Up {
     /// An interface that leads out; every interface with a default route when none is named.
     #[arg(long = "uplink", value_name = "IF")]
     pub uplinks: Vec<String>,
     /// Where frames are looked at before all else: in the driver, in the kernel, or nowhere. auto is in the driver, else
     /// in the kernel, and nowhere on a veth, whose other end would lose its segmentation offload.
-    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
-    pub prefilter: Prefilter,
+    /// [default: auto]
+    #[arg(long, value_enum, value_name = "WHERE")]
+    pub prefilter: Option<Prefilter>,
     /// A mechanism that the programs do without, to measure what it is worth. Until the next `netdp up`.
     #[arg(long, value_name = "MECHANISM", hide = true)]
     pub without: Vec<Mechanism>,
     /// Bring the datapath up and end; it needs no process.
     #[arg(long)]
     pub once: bool,
-    /// A configuration file (not supported in this version).
+    /// Print what would be made, changed and removed, step by step, and touch nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// A configuration file: netdp.toml, or a daemon.json of Docker [default: /etc/netdp/netdp.toml, if it is there].
     #[arg(short, long, env = "NETDP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// How the result is printed.

@@ -91,7 +91,8 @@ pub struct Session {
     pub store: Store,
     /// What is.
     pub kernel: Kernel,
-    _guard: lock::Guard,
+    /// None in a rehearsal, which changes nothing.
+    guard: Option<lock::Guard>,
 }
 
 impl Session {
@@ -109,7 +110,21 @@ impl Session {
         let mut kernel = Kernel::here(&place.run_dir, uplinks)?;
         kernel.adopt(place.unfinished()?);
         kernel.set_flows(store.limit(Limit::Table)?);
-        Ok(Self { place: place.clone(), store, kernel, _guard: guard })
+        Ok(Self { place: place.clone(), store, kernel, guard: Some(guard) })
+    }
+
+    /// To try what a command would do: on a copy of the database, with steps that are not taken. Nothing is touched.
+    pub fn rehearsal(place: &Place, uplinks: Vec<String>) -> Result<Self, Error> {
+        let store = Store::copy(&place.state_dir)?;
+        let mut kernel = Kernel::here(&place.run_dir, uplinks)?;
+        kernel.adopt(place.unfinished()?);
+        kernel.rehearse();
+        Ok(Self { place: place.clone(), store, kernel, guard: None })
+    }
+
+    /// Whether nothing of what is done is done.
+    pub fn is_rehearsal(&self) -> bool {
+        self.guard.is_none()
     }
 
     async fn repaired(mut self) -> Result<Self, Error> {
@@ -125,6 +140,9 @@ impl Session {
     /// Puts the mark down, before the first step, with the names of the links that may be made: a link has no
     /// alias yet when it is made, and is known by its name until it has.
     pub fn mark<'a>(&self, links: impl IntoIterator<Item = &'a str>) -> Result<(), Error> {
+        if self.guard.is_none() {
+            return Ok(());
+        }
         let names: String = links.into_iter().flat_map(|name| [name, "\n"]).collect();
         let file = OpenOptions::new().create(true).append(true).open(self.place.mark_file());
         file.and_then(|mut file| file.write_all(names.as_bytes()))
@@ -142,6 +160,9 @@ impl Session {
 
     /// Takes the mark away, after the last step or its undoing.
     pub fn unmark(&self) -> Result<(), Error> {
+        if self.guard.is_none() {
+            return Ok(());
+        }
         match fs::remove_file(self.place.mark_file()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::io("remove a file of the run directory")(error))

@@ -78,12 +78,14 @@ impl Ending {
 
 /// Serves until SIGTERM or SIGINT. `named` are the uplinks that the user named, none for those with a
 /// default route. `resync` brings the datapath to the desired state; it is called once at the beginning, as
-/// the host may have changed since the caller last looked, and then after each change of the host.
+/// the host may have changed since the caller last looked, and then after each change of the host, and whenever
+/// `overdue` says that something waits for it.
 pub async fn serve<E: Display>(
     datapath: &Datapath,
     named: &[String],
     ending: Ending,
     resync: impl AsyncFnMut() -> Result<(), E>,
+    mut overdue: impl FnMut() -> bool,
 ) -> Result<(), Error> {
     let mut wakeups = Wakeups::new(ending)?;
     let (mut recount, mut listener) = (Recount::default(), Listener::default());
@@ -97,6 +99,9 @@ pub async fn serve<E: Display>(
             Wakeup::HostChanged => follower.follow().await,
             Wakeup::Sweep => {
                 sweep(datapath, &mut recount);
+                if overdue() {
+                    follower.known = None;
+                }
                 follower.retry().await;
             }
             Wakeup::Drain => listener.drain(datapath),

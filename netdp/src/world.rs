@@ -96,6 +96,8 @@ pub struct Kernel {
     signals: Vec<Signal>,
     unfinished: BTreeSet<String>,
     cut_short: bool,
+    /// Steps that were asked for and not taken; none when they are taken.
+    rehearsed: Option<Vec<Step>>,
     /// Numbers of interfaces that were looked at or made. Only this command makes and removes those of ours meanwhile.
     numbers: RefCell<BTreeMap<String, u32>>,
 }
@@ -117,6 +119,7 @@ impl Kernel {
             signals: Vec::new(),
             unfinished: BTreeSet::new(),
             cut_short: false,
+            rehearsed: None,
             numbers: RefCell::default(),
         })
     }
@@ -130,6 +133,16 @@ impl Kernel {
         fragments::remove(&netlink, run_dir).await?;
         bpffs::remove(run_dir)?;
         Self::here(run_dir, Vec::new())
+    }
+
+    /// From now on no step is taken: each is only kept.
+    pub fn rehearse(&mut self) {
+        self.rehearsed = Some(Vec::new());
+    }
+
+    /// The steps that would have been taken.
+    pub fn rehearsed(&self) -> &[Step] {
+        self.rehearsed.as_deref().unwrap_or_default()
     }
 
     /// From now on SIGTERM and SIGINT do not end the process at once but the run of steps, which is then
@@ -504,6 +517,13 @@ impl World for Kernel {
     }
 
     async fn apply(&mut self, step: &Step) -> Result<(), Error> {
+        if let Some(steps) = &mut self.rehearsed {
+            // What an earlier step would have made is not there, and is asked for again.
+            if !steps.contains(step) {
+                steps.push(step.clone());
+            }
+            return Ok(());
+        }
         match step {
             Step::LoadPrograms => self.load().await,
             Step::UnloadPrograms => self.unload().await,

@@ -5,6 +5,7 @@
 mod bed;
 mod borrowed;
 mod change;
+mod configured;
 mod connect;
 mod crash;
 mod deep;

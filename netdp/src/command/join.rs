@@ -313,7 +313,10 @@ impl Join<'_> {
     }
 
     async fn ifname(&self, session: &Session) -> Result<String, Error> {
-        let there = session.kernel.interfaces_in(&self.container.ns).await?;
+        let mut there = session.kernel.interfaces_in(&self.container.ns).await?;
+        // One that a rehearsal has not made, or that somebody has taken away, keeps its name.
+        let known = session.store.endpoint(self.request.name.as_str())?;
+        there.extend(known.into_iter().flat_map(|it| it.attachments).map(|it| it.ifname));
         if let Some(asked) = &self.request.ifname {
             return if there.contains(asked) {
                 Err(Error::IfnameTaken(asked.clone()))

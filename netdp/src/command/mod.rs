@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod check_deep;
+mod configured;
 mod connect;
 mod defaults;
 mod deny;
@@ -24,6 +25,7 @@ mod network_ls;
 mod network_rm;
 mod port;
 mod ps;
+mod rehearsal;
 mod run;
 mod status;
 mod stop;

@@ -4,16 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
-use super::{Context, check, network, status};
+use netdp_common::Limit;
+
+use super::{Context, check, configured, detach, network, rehearsal, status};
 use crate::Error;
 use crate::clash;
 use crate::cli::Up;
+use crate::config::{self, Config};
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
 use crate::ipam;
 use crate::model::{
-    Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, GatewayMode, Mac, Mechanism, Network,
+    Bridge, DEFAULT_BRIDGE, DEFAULT_MTU, DEFAULT_NETWORK, Driver, Endpoint, GatewayMode, Mac, Mechanism,
+    Network, Prefilter,
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::plan::Step;
@@ -22,38 +27,77 @@ use crate::service;
 use crate::store::Change;
 use crate::world::{Kernel, World};
 
+/// What holds for this run: of each thing the option, else the file, else the default.
+pub(super) struct Chosen {
+    config: Option<Config>,
+    pub(super) uplinks: Vec<String>,
+    prefilter: Prefilter,
+    without: u32,
+}
+
+impl Chosen {
+    fn of(args: &Up) -> Result<Self, Error> {
+        let config = path(args).map(|path| Config::read(&path)).transpose()?;
+        let said = config.as_ref().map(|config| &config.settings);
+        let of_file = said.and_then(|said| said.uplinks.clone()).unwrap_or_default();
+        Ok(Self {
+            uplinks: if args.uplinks.is_empty() { of_file } else { args.uplinks.clone() },
+            prefilter: args.prefilter.or(said.and_then(|said| said.prefilter)).unwrap_or_default(),
+            without: Mechanism::mask(&args.without),
+            config,
+        })
+    }
+}
+
+/// The file that was named, else the one that is there for every run.
+fn path(args: &Up) -> Option<PathBuf> {
+    let named = args.config.clone().filter(|path| !path.as_os_str().is_empty());
+    let usual = || Some(PathBuf::from(config::DEFAULT_PATH)).filter(|path| path.exists());
+    named.or_else(usual)
+}
+
 pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Result<(), Error> {
-    if args.config.is_some() {
-        return Err(Error::Unsupported("a configuration file (-c, NETDP_CONFIG)".to_owned()));
+    let chosen = Chosen::of(args)?;
+    for note in chosen.config.iter().flat_map(|config| &config.notes) {
+        tracing::info!("{note}");
     }
     check::nothing_lacks().await?;
+    if args.dry_run {
+        return rehearsal::rehearse(context, &chosen).await;
+    }
     let place = context.place.clone();
     let run_dir = &place.run_dir;
     fs::create_dir_all(run_dir)
         .map_err(Error::io(format!("create the run directory {}", run_dir.display())))?;
     let controller = if args.once { None } else { Some(lock::controller(run_dir)?) };
     let ending = service::Ending::listen()?;
-    establish(&place, args).await?;
+    let attached = establish(&place, &chosen).await?;
+    match attached {
+        Err(error) if args.once => return Err(error),
+        Err(error) => tracing::warn!("a declared endpoint is not attached: {error}"),
+        Ok(()) => {}
+    }
     if context.is_json() || args.once {
         status::status(context).await?;
         context.out.flush()?;
     }
     match controller {
-        Some(_serving) => serve(&place, &args.uplinks, ending).await,
+        Some(_serving) => serve(&place, &chosen.uplinks, ending).await,
         None => Ok(()),
     }
 }
 
-/// Brings everything up or leaves everything as it was.
-async fn establish(place: &Place, args: &Up) -> Result<(), Error> {
-    let mut session = Session::begin_as_found(place, args.uplinks.clone()).await?;
-    session.kernel.set_prefilter(args.prefilter);
-    session.kernel.set_without(Mechanism::mask(&args.without));
+/// Brings everything up or leaves everything as it was; and then says whether all declared endpoints could be attached.
+async fn establish(place: &Place, chosen: &Chosen) -> Result<Result<(), Error>, Error> {
+    let mut session = Session::begin_as_found(place, chosen.uplinks.clone()).await?;
     let was_up = session.kernel.is_up();
-    match bring_up(&mut session, was_up).await {
-        Ok(()) => {
-            place.remember_prefilter(args.prefilter)?;
-            place.remember_uplinks(&args.uplinks)
+    match bring_up(&mut session, chosen).await {
+        Ok(deeds) => {
+            place.remember_prefilter(chosen.prefilter)?;
+            place.remember_uplinks(&chosen.uplinks)?;
+            deeds.iter().for_each(tell);
+            let attached = configured::attach(&mut session).await;
+            Ok(attached.map(|deeds| deeds.iter().for_each(tell)))
         }
         Err(error) => {
             if !was_up {
@@ -64,25 +108,53 @@ async fn establish(place: &Place, args: &Up) -> Result<(), Error> {
     }
 }
 
-async fn bring_up(session: &mut Session, was_up: bool) -> Result<(), Error> {
+fn tell(deed: &configured::Deed) {
+    let configured::Deed { action, kind, name, detail } = deed;
+    tracing::info!("{action} {kind} {name}: {detail}");
+}
+
+/// Has the host and the database as the file and the database say.
+pub(super) async fn bring_up(session: &mut Session, chosen: &Chosen) -> Result<Vec<configured::Deed>, Error> {
+    session.kernel.set_prefilter(chosen.prefilter);
+    session.kernel.set_without(chosen.without);
+    let was_up = session.kernel.is_up();
     session.store.check()?;
     session.kernel.heed_signals()?;
     // Before anything is changed: an uplink that is not there is the operator's mistake.
     let uplink = session.kernel.uplinks().await?.first().map(|uplink| uplink.mtu);
     let mtu = uplink.unwrap_or(DEFAULT_MTU);
     let taken = session.kernel.taken().await?;
-    let networks = session.store.networks()?;
+    let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
     let change = session.store.begin()?;
-    add_premade(&change, &networks, taken, mtu)?;
-    network::follow_uplink(&change, &networks, uplink)?;
-    if was_up {
+    let deeds = match &chosen.config {
+        Some(config) => configured::edit(session, &change, config).await?,
+        None => Vec::new(),
+    };
+    add_premade(&change, &session.store.networks()?, chosen.config.is_none(), taken, mtu)?;
+    network::follow_uplink(&change, &session.store.networks()?, uplink)?;
+    session.kernel.set_flows(session.store.limit(Limit::Table)?);
+    if was_up && !session.is_rehearsal() {
         session.kernel.load().await?;
     }
     session.mark_all()?;
     let applied = instance::sync(&session.store, &mut session.kernel).await;
     let result = commit(change, applied, &mut session.kernel).await;
     session.unmark()?;
-    result
+    result?;
+    clear_lans(session, &networks, &endpoints).await?;
+    Ok(deeds)
+}
+
+/// Of interfaces on a LAN nothing is on the host by which they would have gone with their rows.
+async fn clear_lans(session: &mut Session, networks: &[Network], before: &[Endpoint]) -> Result<(), Error> {
+    let after = session.store.endpoints()?;
+    let stays = |id: &Id| after.iter().flat_map(|it| &it.attachments).any(|it| it.id == *id);
+    let of_lan = |number: u32| networks.iter().any(|it| it.number == number && it.lan().is_some());
+    for endpoint in before {
+        let left = endpoint.attachments.iter().filter(|it| of_lan(it.network) && !stays(&it.id));
+        detach::clear(&mut session.kernel, networks, left, endpoint).await?;
+    }
+    Ok(())
 }
 
 /// Keeps what was applied when the database keeps it too.
@@ -117,12 +189,13 @@ async fn leave_as_found(mut session: Session) {
 fn add_premade(
     change: &Change<'_>,
     networks: &[Network],
+    default_too: bool,
     mut taken: Vec<ipam::Taken>,
     mtu: u32,
 ) -> Result<(), Error> {
     let lacks = |name: &str| networks.iter().all(|network| network.name.as_str() != name);
     taken.extend(network::taken_by(networks));
-    if lacks(DEFAULT_NETWORK) {
+    if default_too && lacks(DEFAULT_NETWORK) {
         let pool = ipam::choose(&ipam::Request::default(), ipam::Default::Docker, &taken)?;
         change.add_network(&premade(DEFAULT_NETWORK, Driver::Bridge(default_bridge(pool, mtu)?))?)?;
     }
@@ -199,6 +272,9 @@ impl Clashes {
 async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Result<(), Error> {
     let kernel = Kernel::here(&place.run_dir, uplinks.to_vec())?;
     let mut clashes = Clashes::default();
+    let mut seen = BTreeMap::new();
+    configured::overdue(place, &mut seen);
+    let overdue = || configured::overdue(place, &mut seen);
     let resync = async || {
         let mut session = Session::begin(place).await?;
         // `netdp down` has been here: what it took away stays away.
@@ -210,9 +286,15 @@ async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Re
         session.mark_all()?;
         let synced = resync(&mut session, &networks).await;
         session.unmark()?;
-        synced
+        synced?;
+        // One that cannot be attached is tried again when it has got another namespace.
+        match configured::attach(&mut session).await {
+            Ok(deeds) => deeds.iter().filter(|deed| deed.action != "wait").for_each(tell),
+            Err(error) => tracing::warn!("a declared endpoint is not attached: {error}"),
+        }
+        Ok(())
     };
     let served: Result<(), service::Error> =
-        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync).await;
+        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync, overdue).await;
     Ok(served?)
 }
