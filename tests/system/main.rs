@@ -17,6 +17,7 @@ mod ipv6;
 mod isolation;
 mod lan;
 mod large_mtu;
+mod leases;
 mod leave;
 mod many_connections;
 mod moby;
