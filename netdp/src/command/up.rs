@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use netdp_common::Limit;
 
-use super::{Context, check, configured, detach, network, rehearsal, status};
+use super::{Context, check, configured, detach, network, rehearsal, run, status};
 use crate::Error;
 use crate::clash;
 use crate::cli::Up;
@@ -281,6 +281,8 @@ async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Re
         if !session.kernel.is_up() {
             return Ok(());
         }
+        // A process whose own netdp was killed has ended: here it is noticed by its interface.
+        run::ending::settle(&mut session).await?;
         let networks = session.store.networks()?;
         clashes.tell(clash::warnings(&networks, &session.kernel.occupied().await?));
         session.mark_all()?;

@@ -164,6 +164,7 @@ async fn enter(namespaces: &Namespaces) -> Result<(), Refusal> {
         }
         NetworkFrom::New => {
             renew_sysfs();
+            open_low_ports();
             raise_loopback().await.map_err(Refusal::Prepare)
         }
     }
@@ -188,6 +189,13 @@ fn renew_sysfs() {
     let none = None::<&str>;
     if umount2("/sys", MntFlags::MNT_DETACH).is_ok() {
         let _ = mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), none);
+    }
+}
+
+/// As Docker has it in a container: whoever runs there may use any port, and ping. A kernel without a family has no such setting.
+fn open_low_ports() {
+    for (path, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")] {
+        let _ = fs::write(format!("/proc/sys/net/ipv4/{path}"), value);
     }
 }
 
