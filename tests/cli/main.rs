@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed step is a failed test, and the panic says which")]
 
 mod bad_input;
+mod config;
 mod contract;
 mod database;
 mod defaults;

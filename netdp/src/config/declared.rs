@@ -12,7 +12,7 @@ use super::document::Item;
 use super::{Error, Place, each, words};
 use crate::cli::DriverArg;
 use crate::host::pools;
-use crate::model::{AttachmentOptions, EndpointOptions, Mac};
+use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Mac};
 use crate::names::Name;
 use crate::publish::PortSpec;
 
@@ -62,6 +62,11 @@ const DRIVERS: &str = "bridge, macvlan or ipvlan";
 
 impl DeclaredNetwork {
     pub(super) fn read((name, item): &(&str, Item<'_>)) -> Result<Self, Error> {
+        if [DEFAULT_NETWORK, "host", "none"].contains(name) {
+            return Err(item.contradicts(
+                "it is pre-made; bip, mtu, icc and their like are keys of the default network",
+            ));
+        }
         let name = name.parse().map_err(|error| item.contradicts(error))?;
         let mut network = Self {
             place: item.place(),
@@ -168,7 +173,7 @@ impl DeclaredEndpoint {
             find("netns").ok_or_else(|| item.contradicts("netns is missing: the path of its namespace"))?;
         let interfaces = match find("network") {
             Some(networks) => interfaces(networks)?,
-            None => vec![DeclaredInterface::of(crate::model::DEFAULT_NETWORK, item)],
+            None => vec![DeclaredInterface::of(DEFAULT_NETWORK, item)],
         };
         let mut endpoint = Self {
             place: item.place(),
