@@ -276,6 +276,15 @@ fn several_networks_each_with_an_address_that_was_asked_for() {
     host.netdp(&["detach", "--network", "red", "two"]).done();
     let hosts = exec(&host, "two", "cat /etc/hosts").ok().stdout;
     assert!(hosts.contains("10.5.0.9") && !hosts.contains("10.6.0.7"), "{hosts}");
+    host.netdp(&["network", "connect", "--ip", "10.6.0.8", "red", "two"]).done();
+    let hosts = exec(&host, "two", "cat /etc/hosts").ok().stdout;
+    assert!(hosts.contains("10.5.0.9") && hosts.contains("10.6.0.8"), "{hosts}");
+    for network in ["red", "blue"] {
+        host.netdp(&["network", "disconnect", network, "two"]).done();
+    }
+    assert_eq!(state(&host, "two")["Running"], true, "without any network it runs on");
+    host.netdp(&["network", "connect", "--ip", "10.5.0.9", "blue", "two"]).done();
+    exec(&host, "two", "ping -c 1 -W 2 10.5.0.1").done();
     // The second network refuses, and the first one is as it was.
     let refused =
         ["run", "--network", "name=red,ip=10.6.0.7", "--network", "name=blue,ip=10.5.0.9", "--", "true"];
