@@ -49,8 +49,8 @@ pub enum Target {
     Routed = 5,
     /// A published port at an address of the host.
     Published = 6,
-    /// The same at a loopback address.
-    PublishedOnLoopback = 7,
+    /// A loopback address; for the host, one where a port is published.
+    Loopback = 7,
     /// The gateway of the sender's network, where nothing is published.
     Gateway = 8,
     /// Another address of the host, where nothing is published.
@@ -69,7 +69,7 @@ impl Target {
         Self::RoutedPort,
         Self::Routed,
         Self::Published,
-        Self::PublishedOnLoopback,
+        Self::Loopback,
         Self::Gateway,
         Self::Host,
         Self::Outside,
@@ -107,7 +107,7 @@ impl Target {
 }
 
 macro_rules! rules {
-    ($( $(#[$doc:meta])* $name:ident = $number:literal, $docker:literal, $text:literal, $reason:expr; )+) => {
+    ($( $(#[$doc:meta])* $name:ident = $number:literal, $docker:literal, $word:literal, $text:literal, $reason:expr; )+) => {
         /// What decides on a packet.
         #[repr(u32)]
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -120,6 +120,11 @@ macro_rules! rules {
             /// The number of Docker's rule that it is a part of, 1 to 7.
             pub const fn docker(self) -> u32 {
                 match self { $( Self::$name => $docker, )+ }
+            }
+
+            /// Its stable name.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$name => $word, )+ }
             }
 
             /// What it says, for people.
@@ -141,39 +146,41 @@ macro_rules! rules {
 
 rules! {
     /// From the outside to a container's address.
-    DirectRouting = 0, 1, "a container's address is not reached from outside", Err(Reason::DirectRouting);
+    DirectRouting = 0, 1, "direct_routing", "a container's address is not reached from outside", Err(Reason::DirectRouting);
     /// From another network to a container's address.
-    InterNetwork = 1, 1, "a container's address is not reached from another network", Err(Reason::InterNetwork);
+    InterNetwork = 1, 1, "inter_network", "a container's address is not reached from another network", Err(Reason::InterNetwork);
     /// From the outside to a port that is published on loopback.
-    LoopbackFromWire = 2, 1, "a port published on loopback is not reached from the wire", Err(Reason::LoopbackFromWire);
+    LoopbackFromWire = 2, 1, "loopback_from_wire", "a port published on loopback is not reached from the wire", Err(Reason::LoopbackFromWire);
     /// Between neighbours.
-    Icc = 3, 2, "containers of one network reach one another", Ok(());
+    Icc = 3, 2, "icc", "containers of one network reach one another", Ok(());
     /// Between neighbours that are kept apart.
-    IccOff = 4, 2, "icc is off in the network", Err(Reason::IccDisabled);
+    IccOff = 4, 2, "icc_off", "icc is off in the network", Err(Reason::IccDisabled);
     /// To a container of a routed network.
-    RoutedIcmp = 5, 2, "a routed network takes ICMP", Ok(());
+    RoutedIcmp = 5, 2, "routed_icmp", "a routed network takes ICMP", Ok(());
     /// To a container of a routed network.
-    RoutedPort = 6, 2, "a routed network takes what is for published ports, at the container's address", Ok(());
+    RoutedPort = 6, 2, "routed_port", "a routed network takes what is for published ports, at the container's address", Ok(());
     /// To a container of a routed network.
-    Unpublished = 7, 2, "a routed network takes nothing else", Err(Reason::Unpublished);
+    Unpublished = 7, 2, "unpublished", "a routed network takes nothing else", Err(Reason::Unpublished);
     /// To a container of a network without protection.
-    Unprotected = 8, 2, "all ports of a nat-unprotected network are reached at the container's address", Ok(());
+    Unprotected = 8, 2, "unprotected", "all ports of a nat-unprotected network are reached at the container's address", Ok(());
     /// Into or out of an internal network.
-    Internal = 9, 4, "nothing leaves an internal network but to its gateway", Err(Reason::InternalNetwork);
+    Internal = 9, 4, "internal", "nothing leaves an internal network but to its gateway", Err(Reason::InternalNetwork);
     /// To a port of the host.
-    Published = 10, 5, "a published port leads to its container", Ok(());
+    Published = 10, 5, "published", "a published port leads to its container", Ok(());
     /// Out of a network.
-    Masquerade = 11, 6, "what leaves gets an address of the host", Ok(());
+    Masquerade = 11, 6, "masquerade", "what leaves gets an address of the host", Ok(());
     /// Out of a network.
-    RoutedOut = 12, 6, "what leaves a routed network keeps its address", Ok(());
+    RoutedOut = 12, 6, "routed_out", "what leaves a routed network keeps its address", Ok(());
     /// Out of a network.
-    MasqueradeOff = 13, 6, "no container address leaves untranslated, and masquerade is off", Err(Reason::MasqueradeOff);
+    MasqueradeOff = 13, 6, "masquerade_off", "no container address leaves untranslated, and masquerade is off", Err(Reason::MasqueradeOff);
     /// From the host to a container.
-    FromHost = 14, 7, "the host reaches its containers", Ok(());
+    FromHost = 14, 7, "from_host", "the host reaches its containers", Ok(());
     /// From a container to the host itself.
-    ToHost = 15, 7, "containers reach the host", Ok(());
+    ToHost = 15, 7, "to_host", "containers reach the host", Ok(());
+    /// From a container to a loopback address.
+    LoopbackFromContainer = 17, 1, "loopback_from_container", "no loopback address is reached over a network", Err(Reason::LoopbackFromContainer);
     /// Between the host and the outside.
-    NotOurs = 16, 7, "it concerns no container", Ok(());
+    NotOurs = 16, 7, "not_ours", "it concerns no container", Ok(());
 }
 
 /// Decides on a packet: where it comes from, the flags of its sender's network ([`link_flags`], none where a container did
@@ -190,7 +197,7 @@ pub const fn decide(origin: Origin, sender: u32, target: Target, v4: bool) -> Ru
 #[inline(always)]
 const fn from_host(target: Target) -> Rule {
     match target {
-        Target::Published | Target::PublishedOnLoopback => Rule::Published,
+        Target::Published | Target::Loopback => Rule::Published,
         Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
         Target::Neighbour
         | Target::Container
@@ -207,6 +214,7 @@ const fn from_container(sender: u32, target: Target, v4: bool) -> Rule {
         Target::Neighbour if sender & link_flags::NO_ICC != 0 => return Rule::IccOff,
         Target::Neighbour => return Rule::Icc,
         Target::Gateway => return Rule::ToHost,
+        Target::Loopback => return Rule::LoopbackFromContainer,
         _ if sender & link_flags::INTERNAL != 0 => return Rule::Internal,
         _ => {}
     }
@@ -217,8 +225,7 @@ const fn from_container(sender: u32, target: Target, v4: bool) -> Rule {
         Target::RoutedIcmp => Rule::RoutedIcmp,
         Target::RoutedPort => Rule::RoutedPort,
         Target::Routed => Rule::Unpublished,
-        // Not by the wire: a container has no address of that kind to send to but its own.
-        Target::PublishedOnLoopback => Rule::LoopbackFromWire,
+        Target::Loopback => Rule::LoopbackFromContainer,
         Target::Published => Rule::Published,
         Target::Outside if Link::is_routed_by(sender, v4) => Rule::RoutedOut,
         Target::Outside if sender & link_flags::NO_MASQUERADE != 0 => Rule::MasqueradeOff,
@@ -235,7 +242,7 @@ const fn from_outside(target: Target) -> Rule {
         Target::RoutedPort => Rule::RoutedPort,
         Target::Routed => Rule::Unpublished,
         Target::Published => Rule::Published,
-        Target::PublishedOnLoopback => Rule::LoopbackFromWire,
+        Target::Loopback => Rule::LoopbackFromWire,
         Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
     }
 }
@@ -260,7 +267,7 @@ mod tests {
     #[rustfmt::skip]
     fn truth(target: Target) -> [Rule; 7] {
         use Rule::{
-            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, LoopbackFromWire, Masquerade, MasqueradeOff,
+            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, LoopbackFromContainer, LoopbackFromWire, Masquerade, MasqueradeOff,
             NotOurs, Published, RoutedIcmp, RoutedOut, RoutedPort, ToHost, Unprotected, Unpublished,
         };
         match target {
@@ -272,7 +279,7 @@ mod tests {
             Target::RoutedPort          => [FromHost,  RoutedPort,       RoutedPort,       Internal, RoutedPort,       RoutedPort,       RoutedPort],
             Target::Routed              => [FromHost,  Unpublished,      Unpublished,      Internal, Unpublished,      Unpublished,      Unpublished],
             Target::Published           => [Published, Published,        Published,        Internal, Published,        Published,        Published],
-            Target::PublishedOnLoopback => [Published, LoopbackFromWire, LoopbackFromWire, Internal, LoopbackFromWire, LoopbackFromWire, LoopbackFromWire],
+            Target::Loopback            => [Published, LoopbackFromContainer, LoopbackFromContainer, LoopbackFromContainer, LoopbackFromContainer, LoopbackFromContainer, LoopbackFromWire],
             Target::Gateway             => [NotOurs,   ToHost,           ToHost,           ToHost,   ToHost,           ToHost,           NotOurs],
             Target::Host                => [NotOurs,   ToHost,           ToHost,           Internal, ToHost,           ToHost,           NotOurs],
             Target::Outside             => [NotOurs,   Masquerade,       Masquerade,       Internal, MasqueradeOff,    RoutedOut,        NotOurs],
@@ -296,6 +303,7 @@ mod tests {
                 match target {
                     Target::Neighbour => assert!(matches!(internal, Rule::Icc | Rule::IccOff)),
                     Target::Gateway => assert_eq!(internal, Rule::ToHost),
+                    Target::Loopback => assert_eq!(internal, Rule::LoopbackFromContainer),
                     _ => assert_eq!(internal, Rule::Internal, "{target:?} {others}"),
                 }
             }
@@ -338,7 +346,7 @@ mod tests {
     #[test]
     fn what_is_dropped_is_counted_as_a_drop_and_every_rule_is_one_of_the_seven() {
         for rule in Rule::ALL {
-            assert!((1..=7).contains(&rule.docker()) && !rule.text().is_empty());
+            assert!((1..=7).contains(&rule.docker()) && !rule.text().is_empty() && !rule.name().is_empty());
             assert!(rule.verdict().err().is_none_or(Reason::is_drop), "{rule:?}");
         }
     }

@@ -5,6 +5,7 @@ mod endpoint;
 mod network;
 mod process;
 mod settings;
+mod trace;
 
 use std::path::PathBuf;
 
@@ -17,6 +18,7 @@ pub use endpoint::*;
 pub use network::*;
 pub use process::*;
 pub use settings::*;
+pub use trace::*;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -128,6 +130,8 @@ pub enum Command {
     Flows(Plain),
     /// Count dropped packets by reason
     Drops(Plain),
+    /// Show step by step what would become of a packet, and by which rule
+    Trace(Trace),
     /// Refuse whatever comes from some addresses
     #[command(subcommand)]
     Deny(Deny),
@@ -227,6 +231,7 @@ impl Command {
         match self {
             Self::Up(args) => args.format.output,
             Self::Check(args) => args.format.output,
+            Self::Trace(args) => args.format.output,
             Self::Status(args)
             | Self::Flows(args)
             | Self::Drops(args)

@@ -45,6 +45,7 @@ pub mod routes;
 pub mod service;
 pub mod sources;
 pub mod store;
+pub mod trace;
 pub mod ways;
 pub mod world;
 

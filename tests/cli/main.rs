@@ -15,3 +15,4 @@ mod options;
 mod privileges;
 mod run;
 mod timers;
+mod trace;

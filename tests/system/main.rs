@@ -25,6 +25,7 @@ mod modules;
 mod mss;
 mod parallel;
 mod port_range;
+mod reachability;
 mod reserve;
 mod resolver;
 mod routes;

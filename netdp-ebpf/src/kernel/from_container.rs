@@ -103,7 +103,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
         return forward::peer(packet, neighbour.ifindex, Action::Local);
     }
     if dst.is_loopback() || dst.is_unspecified() {
-        return Err(Reason::LoopbackFromContainer);
+        policy::decide(Origin::Container, link.flags, Target::Loopback, dst.is_v4()).verdict()?;
     }
     if is_on_link {
         return neighbour::to_gateway(eth, link);

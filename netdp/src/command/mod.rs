@@ -30,6 +30,7 @@ mod run;
 mod status;
 mod stop;
 mod timers;
+mod trace;
 mod up;
 
 use std::io::Write;
@@ -91,6 +92,7 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Port(args) => port::port(&mut context, args)?,
         Command::Flows(_) => flows::flows(&mut context)?,
         Command::Drops(_) => drops::drops(&mut context)?,
+        Command::Trace(args) => trace::trace(&mut context, args).await?,
         Command::Deny(Deny::Add(args)) => deny::add(&mut context, args).await?,
         Command::Deny(Deny::Rm(args)) => deny::rm(&mut context, args).await?,
         Command::Deny(Deny::Ls(_)) => deny::ls(&mut context)?,
@@ -135,6 +137,7 @@ fn changes(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Flows(_)
         | Command::Drops(_)
+        | Command::Trace(_)
         | Command::Deny(Deny::Ls(_))
         | Command::Limits(Limits::Ls(_))
         | Command::Timers(Timers::Ls(_))

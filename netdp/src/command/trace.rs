@@ -1,0 +1,156 @@
+//! `netdp trace`.
+
+use std::io::Write;
+use std::net::IpAddr;
+
+use netdp_common::Addr;
+use netdp_common::policy::Origin;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::Error;
+use crate::cli;
+use crate::instance::{self, find_endpoint};
+use crate::model::{Attachment, Endpoint};
+use crate::output;
+use crate::trace::{self, Maps, Question, Trace};
+use crate::world::Kernel;
+
+pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Trace) -> Result<(), Error> {
+    let kernel = Kernel::here(&context.place.run_dir, Vec::new())?;
+    let entries = kernel.datapath()?.entries()?;
+    let (_, endpoints) = instance::read(&context.place)?;
+    let own: Vec<IpAddr> = kernel.outside_addresses().await?.into_iter().collect();
+    let places = Places { endpoints: &endpoints, own: &own };
+    let question = places.question(args)?;
+    let traced = trace::follow(&Maps::from_iter(entries), &question);
+    if context.is_json() {
+        return Ok(output::document(context.out, &document(args, &question, &traced))?);
+    }
+    let rows = traced.steps.iter().map(|step| vec![step.lookup.clone(), step.found.clone()]);
+    output::table(context.out, &["LOOK-UP", "FOUND"], rows.collect())?;
+    let rule = traced.rule;
+    writeln!(context.out, "rule {} ({}): {}", rule.docker(), rule.name(), rule.text())?;
+    match traced.drop {
+        None => writeln!(context.out, "verdict: pass")?,
+        Some(reason) => writeln!(context.out, "verdict: drop, {} ({})", reason.name(), reason.number())?,
+    }
+    Ok(())
+}
+
+fn document(args: &cli::Trace, question: &Question, traced: &Trace) -> Value {
+    let steps = traced.steps.iter().map(|step| json!({ "lookup": step.lookup, "found": step.found }));
+    json!({
+        "from": args.from,
+        "to": args.to,
+        "destination": question.dst.map(Addr::ip),
+        "protocol": question.proto,
+        "port": question.port,
+        "steps": steps.collect::<Vec<_>>(),
+        "rule": { "number": traced.rule.docker(), "name": traced.rule.name(), "text": traced.rule.text() },
+        "verdict": if traced.drop.is_some() { "drop" } else { "pass" },
+        "reason": traced.drop.map(|reason| json!({ "number": reason.number(), "name": reason.name() })),
+    })
+}
+
+/// Who can be named.
+struct Places<'a> {
+    endpoints: &'a [Endpoint],
+    own: &'a [IpAddr],
+}
+
+/// What a name or an address stands for.
+enum Place<'a> {
+    Host(Option<IpAddr>),
+    Outside(Option<IpAddr>),
+    Container(&'a Endpoint, Option<IpAddr>),
+}
+
+impl Place<'_> {
+    /// The address that it was called by.
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Self::Host(address) | Self::Outside(address) | Self::Container(_, address) => *address,
+        }
+    }
+}
+
+impl<'a> Places<'a> {
+    fn place(&self, text: &str) -> Result<Place<'a>, Error> {
+        match text {
+            "host" => return Ok(Place::Host(None)),
+            "outside" => return Ok(Place::Outside(None)),
+            _ => {}
+        }
+        let Ok(address) = text.parse::<IpAddr>() else {
+            return Ok(Place::Container(find_endpoint(self.endpoints, text)?, None));
+        };
+        let has = |endpoint: &&Endpoint| addresses(endpoint).any(|own| own == address);
+        if let Some(endpoint) = self.endpoints.iter().find(has) {
+            return Ok(Place::Container(endpoint, Some(address)));
+        }
+        let is_own = self.own.contains(&address) || address.is_loopback();
+        Ok(if is_own { Place::Host(Some(address)) } else { Place::Outside(Some(address)) })
+    }
+
+    fn question(&self, args: &cli::Trace) -> Result<Question, Error> {
+        let (from, to) = (self.place(&args.from)?, self.place(&args.to)?);
+        let asked = to.address().or(from.address()).map(|address| address.is_ipv4());
+        let v4 = asked.unwrap_or_else(|| has_ipv4(&from) && has_ipv4(&to));
+        let (dst, joined) = self.destination(&from, &to, v4);
+        let (origin, src) = match &from {
+            Place::Host(address) => (Origin::Host, *address),
+            Place::Outside(address) => (Origin::Outside, *address),
+            Place::Container(endpoint, address) => {
+                let own = joined.or_else(|| endpoint.attachments.first()).and_then(|it| of_family(it, v4));
+                (Origin::Container, address.or(own))
+            }
+        };
+        let (proto, port) = args.packet.numbers(v4);
+        Ok(Question { origin, src: src.map(Addr::from), dst: dst.map(Addr::from), v4, proto, port })
+    }
+
+    /// The address that is sent to, and by which of its interfaces a container does: of two on one network, that one.
+    fn destination(
+        &self,
+        from: &Place<'a>,
+        to: &Place<'a>,
+        v4: bool,
+    ) -> (Option<IpAddr>, Option<&'a Attachment>) {
+        match (from, to) {
+            (_, Place::Outside(address)) => (*address, None),
+            (_, Place::Host(address)) => {
+                (address.or_else(|| self.own.iter().copied().find(|own| own.is_ipv4() == v4)), None)
+            }
+            (Place::Container(sender, _), Place::Container(endpoint, address)) => {
+                let shared = endpoint.attachments.iter().find_map(|there| {
+                    let here = sender.attachments.iter().find(|here| here.network == there.network)?;
+                    address
+                        .is_none_or(|address| there.addresses().any(|own| own == address))
+                        .then_some((here, there))
+                });
+                let there = shared.map(|(_, there)| there).or_else(|| endpoint.attachments.first());
+                (address.or_else(|| of_family(there?, v4)), shared.map(|(here, _)| here))
+            }
+            (_, Place::Container(endpoint, address)) => {
+                (address.or_else(|| of_family(endpoint.attachments.first()?, v4)), None)
+            }
+        }
+    }
+}
+
+fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
+    endpoint.attachments.iter().flat_map(Attachment::addresses)
+}
+
+fn of_family(attachment: &Attachment, v4: bool) -> Option<IpAddr> {
+    attachment.addresses().find(|address| address.is_ipv4() == v4)
+}
+
+/// Whether it may be spoken of in IPv4.
+fn has_ipv4(place: &Place<'_>) -> bool {
+    match place {
+        Place::Container(endpoint, _) => addresses(endpoint).any(|address| address.is_ipv4()),
+        Place::Host(_) | Place::Outside(_) => true,
+    }
+}

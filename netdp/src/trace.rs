@@ -1,0 +1,294 @@
+//! Which decision a packet would meet: the look-ups of the programs, in their order, in a copy of their maps, and then the
+//! decision itself by the function that they call. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use netdp_common::deny::MAPPED_BITS;
+use netdp_common::policy::{Origin, Rule, Target, decide};
+use netdp_common::{
+    Addr, Backend, EndpointKey, Link, Port, PortKey, Reason, SourceKey, SubnetKey, link_flags, port_flags,
+};
+
+use crate::datapath::Entry;
+
+/// Rows of the maps, as far as a first packet is decided by them.
+#[derive(Debug, Default)]
+pub struct Maps {
+    links: Vec<Link>,
+    endpoints: HashSet<EndpointKey>,
+    ports: HashMap<PortKey, Backend>,
+    sources: Vec<SourceKey>,
+    subnets: Vec<(SubnetKey, u32)>,
+    hosts: HashSet<Addr>,
+    denied: Vec<SubnetKey>,
+}
+
+impl FromIterator<Entry> for Maps {
+    fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
+        let mut maps = Self::default();
+        for entry in entries {
+            match entry {
+                Entry::Link(_, link) => maps.links.push(link),
+                Entry::Endpoint(key, _) => {
+                    maps.endpoints.insert(key);
+                }
+                Entry::Port(key, backend) => {
+                    maps.ports.insert(key, backend);
+                }
+                Entry::Source(key) => maps.sources.push(key),
+                Entry::Subnet(key, network) => maps.subnets.push((key, network)),
+                Entry::HostAddr(address, _) => {
+                    maps.hosts.insert(address);
+                }
+                Entry::Denied(key) => maps.denied.push(key),
+                Entry::Uplink(..) | Entry::Excluded(_) | Entry::Wire(_) | Entry::Timer(..) => {}
+            }
+        }
+        maps
+    }
+}
+
+/// A packet that is followed.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Its source, where that matters.
+    pub src: Option<Addr>,
+    /// Its destination; none is anybody outside.
+    pub dst: Option<Addr>,
+    /// IPv4, not IPv6.
+    pub v4: bool,
+    /// Number of its protocol.
+    pub proto: u8,
+    /// Its port, or zero.
+    pub port: u16,
+}
+
+/// One look-up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Step {
+    /// In which map, with which key.
+    pub lookup: String,
+    /// What is found.
+    pub found: String,
+}
+
+/// The way of a packet to its decision.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Trace {
+    /// The look-ups, in the order of the programs.
+    pub steps: Vec<Step>,
+    /// What its destination is to who sends it.
+    pub target: Target,
+    /// What decides.
+    pub rule: Rule,
+    /// What it is dropped for, if it is.
+    pub drop: Option<Reason>,
+}
+
+/// Follows a packet.
+pub fn follow(maps: &Maps, question: &Question) -> Trace {
+    let mut walk = Walk { maps, question, steps: Vec::new() };
+    let link = match question.origin {
+        Origin::Container => walk.sender(),
+        Origin::Host | Origin::Outside => None,
+    };
+    let flags = link.map_or(0, |link| link.flags);
+    let target = walk.target(link);
+    let rule = decide(question.origin, flags, target, question.v4);
+    let drop = rule.verdict().err().or_else(|| walk.refused(target));
+    Trace { steps: walk.steps, target, rule, drop }
+}
+
+struct Walk<'a> {
+    maps: &'a Maps,
+    question: &'a Question,
+    steps: Vec<Step>,
+}
+
+impl<'a> Walk<'a> {
+    fn step(&mut self, lookup: impl Into<String>, found: impl Into<String>) {
+        self.steps.push(Step { lookup: lookup.into(), found: found.into() });
+    }
+
+    /// The row of the sender's veth.
+    fn sender(&mut self) -> Option<&'a Link> {
+        let src = self.question.src?;
+        let link = self.maps.links.iter().find(|link| link.addr4 == src || link.addr6 == src);
+        let found = link.map_or_else(
+            || "no such container".to_owned(),
+            |link| format!("network {}{}", link.network, flags(link.flags)),
+        );
+        self.step(format!("LINKS of {src}"), found);
+        link
+    }
+
+    /// What the destination is, by the look-ups that the programs make.
+    fn target(&mut self, link: Option<&Link>) -> Target {
+        let Some(dst) = self.question.dst else { return Target::Outside };
+        if let Some(link) = link
+            && self.is_neighbour(dst, link)
+        {
+            return Target::Neighbour;
+        }
+        if dst.is_loopback() {
+            return self.on_loopback(dst);
+        }
+        let is_host = self.maps.hosts.contains(&dst);
+        self.step(format!("HOST_ADDRS {dst}"), if is_host { "the host's" } else { "not the host's" });
+        if is_host {
+            let is_published = self.published(dst).is_some();
+            let is_gateway = link.is_some_and(|link| dst == link.gateway4 || dst == link.gateway6);
+            return Target::of_host(is_gateway, is_published, link.map_or(0, |link| link.flags));
+        }
+        match self.network(dst) {
+            None => Target::Outside,
+            Some(network) if link.is_some_and(|link| link.network == network) => Target::Neighbour,
+            Some(_) => self.container(dst),
+        }
+    }
+
+    fn is_neighbour(&mut self, dst: Addr, link: &Link) -> bool {
+        let key = EndpointKey { addr: dst, network: link.network };
+        let is_there = self.maps.endpoints.contains(&key);
+        let found = if is_there { "a neighbour" } else { "nobody" };
+        self.step(format!("ENDPOINTS {dst} in network {}", link.network), found);
+        is_there
+    }
+
+    fn on_loopback(&mut self, dst: Addr) -> Target {
+        let is_published = self.published(dst).is_some();
+        match self.question.origin {
+            Origin::Host if !is_published => Target::Host,
+            Origin::Host | Origin::Container | Origin::Outside => Target::Loopback,
+        }
+    }
+
+    /// The longest prefix that an address is in.
+    fn network(&mut self, dst: Addr) -> Option<u32> {
+        let holders = self.maps.subnets.iter().filter(|(key, _)| is_in(dst, key.prefix_len, key.addr));
+        let found = holders.max_by_key(|(key, _)| key.prefix_len).map(|(_, network)| *network);
+        let text = found.map_or_else(|| "no container's".to_owned(), |network| format!("network {network}"));
+        self.step(format!("SUBNETS {dst}"), text);
+        found
+    }
+
+    fn container(&mut self, dst: Addr) -> Target {
+        let beside = self.maps.ports.get(&PortKey::beside(dst)).map_or(0, |row| row.flags);
+        let mode = match beside {
+            _ if beside & port_flags::UNPROTECTED != 0 => "nat-unprotected",
+            _ if beside & port_flags::ROUTED != 0 => "routed",
+            _ => "not reached at its own address",
+        };
+        self.step(format!("PORTS beside {dst}"), mode);
+        let is_published = beside != 0 && self.row(dst).is_some();
+        Target::of_container(beside, self.question.proto, is_published)
+    }
+
+    /// The row of a published port: the address's own before that of all addresses.
+    fn published(&mut self, dst: Addr) -> Option<Backend> {
+        self.row(dst).or_else(|| self.row(dst.any()))
+    }
+
+    fn row(&mut self, addr: Addr) -> Option<Backend> {
+        let (port, proto) = (self.question.port, self.question.proto);
+        let row = self.maps.ports.get(&PortKey::new(addr, Port::new(port), proto)).copied();
+        let found = row.map_or_else(
+            || "nothing is published".to_owned(),
+            |row| format!("leads to {} port {}", row.addr, row.port.get()),
+        );
+        self.step(format!("PORTS {addr} port {port} protocol {proto}"), found);
+        row
+    }
+
+    /// What is held against a packet that the rules let pass.
+    fn refused(&mut self, target: Target) -> Option<Reason> {
+        let src = self.question.src?;
+        if self.question.origin == Origin::Outside && self.is_denied(src) {
+            return Some(Reason::Denied);
+        }
+        let (dst, is_host) = (self.question.dst?, self.question.origin == Origin::Host);
+        if is_host || !matches!(target, Target::Published | Target::RoutedPort) {
+            return None;
+        }
+        let key = |addr| PortKey::new(addr, Port::new(self.question.port), self.question.proto);
+        let at = [dst, dst.any()].into_iter().find(|addr| self.maps.ports.contains_key(&key(*addr)))?;
+        let row = self.maps.ports.get(&key(at))?;
+        if row.flags & port_flags::FILTERED == 0 {
+            return None;
+        }
+        let of_port = self.maps.sources.iter().filter(|source| source.source.port == key(at));
+        let is_listed = of_port.into_iter().any(|it| is_in(src, it.prefix_len, it.source.addr));
+        self.step(format!("SOURCES of the port, {src}"), if is_listed { "may" } else { "may not" });
+        (!is_listed).then_some(Reason::SourceDenied)
+    }
+
+    fn is_denied(&mut self, src: Addr) -> bool {
+        let is_denied = self.maps.denied.iter().any(|key| is_in(src, key.prefix_len, key.addr));
+        self.step(format!("DENY {src}"), if is_denied { "denied" } else { "not denied" });
+        is_denied
+    }
+}
+
+/// Whether an address is in a prefix of the 128-bit form.
+fn is_in(addr: Addr, prefix_len: u32, prefix: Addr) -> bool {
+    let bits = |addr: Addr| match addr.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(v6) => v6.to_bits(),
+    };
+    let same = (bits(addr) ^ bits(prefix)).leading_zeros() >= prefix_len;
+    same && (prefix_len >= MAPPED_BITS || addr.is_v4() == prefix.is_v4())
+}
+
+/// Flags of a network that decide, for people.
+fn flags(flags: u32) -> String {
+    let names = [
+        (link_flags::INTERNAL, "internal"),
+        (link_flags::NO_ICC, "icc off"),
+        (link_flags::NO_MASQUERADE, "masquerade off"),
+        (link_flags::ROUTED4, "routed in IPv4"),
+        (link_flags::ROUTED6, "routed in IPv6"),
+    ];
+    let set = names.iter().filter(|(flag, _)| flags & flag != 0);
+    set.flat_map(|(_, name)| [", ", name]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn addr(last: [u8; 2]) -> Addr {
+        Addr::from(Ipv4Addr::new(10, 0, last[0], last[1]))
+    }
+
+    #[test]
+    fn a_prefix_holds_its_own_family_and_what_is_below_it() {
+        assert!(is_in(addr([1, 9]), 96 + 24, addr([1, 0])));
+        assert!(!is_in(addr([2, 9]), 96 + 24, addr([1, 0])));
+        assert!(!is_in(addr([1, 9]), 0, Addr::UNSPECIFIED), "::/0 is not of IPv4");
+    }
+
+    #[test]
+    fn a_host_without_networks_is_nobodys_business() {
+        let maps = Maps::from_iter([Entry::HostAddr(addr([0, 1]), 1)]);
+        let question = Question {
+            origin: Origin::Outside,
+            src: None,
+            dst: Some(addr([0, 1])),
+            v4: true,
+            proto: 6,
+            port: 80,
+        };
+        let trace = follow(&maps, &question);
+        assert_eq!((trace.rule, trace.drop), (Rule::NotOurs, None));
+        let lookups: Vec<_> = trace.steps.iter().map(|step| step.lookup.as_str()).collect();
+        assert_eq!(
+            lookups,
+            ["HOST_ADDRS 10.0.0.1", "PORTS 10.0.0.1 port 80 protocol 6", "PORTS 0.0.0.0 port 80 protocol 6"]
+        );
+    }
+}
