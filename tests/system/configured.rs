@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::namespace::Namespace;
 use tests::process::{Service, eventually};
-use tests::server::{Server, assert_refused, assert_served};
+use tests::server::{Server, assert_refused, assert_served, assert_served_at};
 use tests::topology::{Bed, Host};
 
 /// A host with a file that can be written anew.
@@ -203,4 +203,49 @@ fn default_network_follows_its_keys_as_long_as_nobody_is_attached() {
     it.refused("these are attached: c1");
     assert_served(&it.bed.outside.ns, (it.host.address, 8080), "c1");
     assert!(it.host.ns.out("ip -o address show netdp0").contains("172.31.8.1/24"));
+}
+
+#[test]
+fn default_network_has_ipv6_or_is_none_at_all() {
+    let it = configured();
+    it.write("ipv6 = true\nbip6 = \"fd00:77::1/64\"\n");
+    it.up();
+    assert!(it.host.ns.out("ip -6 -o address show netdp0").contains("fd00:77::1/64"));
+    assert_eq!(it.dry_run(), serde_json::json!([]));
+    let c1 = it.bed.container(&it.host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _server = Server::start_dual(&c1.ns, 80);
+    assert_served_at(&it.bed.outside.ns, (it.host.address6, 8080).into(), "c1");
+    it.write("bridge = \"none\"\n");
+    it.refused("netdp.toml:1: the default network: bridge = \"none\"");
+    it.host.netdp(&["detach", "c1"]).done();
+    it.up();
+    assert!(!it.host.ns.out("ip -o link").contains("netdp0"));
+    it.host.netdp(&["network", "inspect", "bridge"]).exits(1).says("no such network: bridge").done_failing();
+    it.write("");
+    it.up();
+    assert!(it.host.ns.out("ip -o link").contains("netdp0"), "it is made again");
+}
+
+#[test]
+fn what_was_made_by_hand_is_left_alone() {
+    let it = configured();
+    it.host.up_once();
+    it.host.netdp(&["network", "create", "--subnet", "10.47.0.0/24", "back"]).done();
+    let web = it.web.path().to_str().unwrap();
+    it.host.netdp(&["attach", "--netns", web, "--name", "web", "--network", "back"]).done();
+    it.write(&it.whole("[\"8080:80\"]", true));
+    it.refused(
+        "network back: it was made by hand, and otherwise: internal is to be true instead of false; subnet",
+    );
+    let same = format!(
+        "[network.back]\nsubnet = \"10.47.0.0/24\"\n[endpoint.web]\nnetns = \"{web}\"\nnetwork = \"back\"\n"
+    );
+    it.write(&format!("{same}publish = \"8080:80\"\n"));
+    it.refused("endpoint web in network back: it was attached by hand, and otherwise: ports");
+    it.write(&same);
+    it.up();
+    it.write("");
+    it.up();
+    assert_eq!(network(&it.host, "back")["IPAM"]["Config"][0]["Subnet"], "10.47.0.0/24");
+    assert!(it.web.out("ip -o -4 address show eth0").contains("10.47.0.2/24"));
 }
