@@ -47,14 +47,10 @@ pub fn read(key: &str, value: &str, routes: &mut Vec<Asked>) -> Result<(), Error
 }
 
 /// With their next hops, which the network must be able to reach.
-pub fn resolve<'a>(
-    routes: &[Asked],
-    pools: impl Iterator<Item = &'a Pool> + Clone,
-    hops: Hops,
-) -> Result<Vec<NetworkRoute>, Error> {
+pub fn resolve(routes: &[Asked], pools: &[&Pool], hops: Hops) -> Result<Vec<NetworkRoute>, Error> {
     let resolved = |route: &Asked| {
         let ipv4 = route.to.addr().is_ipv4();
-        let Some(pool) = pools.clone().find(|pool| pool.gateway.is_ipv4() == ipv4) else {
+        let Some(pool) = pools.iter().find(|pool| pool.gateway.is_ipv4() == ipv4) else {
             let what = format!("-o route={}", route.to);
             return Err(Error::FamilyOff { what, family: if ipv4 { 4 } else { 6 } });
         };
@@ -93,8 +89,7 @@ mod tests {
 
     fn hops(text: &str, hops: Hops) -> Result<Vec<String>, String> {
         let pool = pool();
-        let resolved =
-            resolve(&routes(text)?, [&pool].into_iter(), hops).map_err(|error| error.to_string())?;
+        let resolved = resolve(&routes(text)?, &[&pool], hops).map_err(|error| error.to_string())?;
         Ok(resolved.iter().map(|route| format!("{} {}", route.to, route.via)).collect())
     }
 

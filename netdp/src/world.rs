@@ -204,12 +204,6 @@ impl Kernel {
         Ok(fit.map(|address| address.net.addr()).collect())
     }
 
-    /// Names of the interfaces in a network namespace.
-    pub async fn interfaces_in(&self, ns: &OwnedFd) -> Result<BTreeSet<String>, Error> {
-        let links = Netlink::in_netns(&ns.as_fd())?.links().await?;
-        Ok(links.into_iter().map(|link| link.name).collect())
-    }
-
     /// Interfaces of this host by number.
     pub async fn names(&self) -> Result<BTreeMap<u32, String>, Error> {
         Ok(self.netlink.links().await?.into_iter().map(|link| (link.index, link.name)).collect())

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::up::commit;
 use super::{detach, host_ports};
 use crate::Error;
+use crate::desired::veth_alias;
 use crate::host::netns;
 use crate::instance::{self, Part, Session};
 use crate::ipam;
@@ -313,7 +314,10 @@ impl Join<'_> {
     }
 
     async fn ifname(&self, session: &Session) -> Result<String, Error> {
-        let mut there = session.kernel.interfaces_in(&self.container.ns).await?;
+        let identity = &self.container.identity;
+        let known = session.store.endpoint_in(identity.device, identity.inode)?;
+        let known = known.iter().flat_map(|endpoint| &endpoint.attachments).map(veth_alias).collect();
+        let mut there = session.kernel.interfaces_in(&self.container.ns, &known).await?;
         // One that a rehearsal has not made, or that somebody has taken away, keeps its name.
         let known = session.store.endpoint(self.request.name.as_str())?;
         there.extend(known.into_iter().flat_map(|it| it.attachments).map(|it| it.ifname));

@@ -135,8 +135,8 @@ async fn bridge(
     }
     options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
-    let both = pools.pool4.iter().chain(&pools.pool6);
-    let routes = routes::resolve(&options.routes, both, Hops::GatewayOnly)?;
+    let both: Vec<&Pool> = pools.pool4.iter().chain(&pools.pool6).collect();
+    let routes = routes::resolve(&options.routes, &both, Hops::GatewayOnly)?;
     let mac = match &found {
         Some(found) => found.mac,
         None => Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
@@ -181,7 +181,8 @@ async fn on_lan(
     let of_networks: Vec<Taken> = taken_by(networks).collect();
     let taken: Vec<Taken> = of_networks.iter().cloned().chain(session.kernel.taken().await?).collect();
     let Pools { pool4, pool6, new_ula } = families.choose(&session.store, &of_networks, &taken)?;
-    let routes = routes::resolve(&options.routes, pool4.iter().chain(&pool6), Hops::Anybody)?;
+    let both: Vec<&Pool> = pool4.iter().chain(&pool6).collect();
+    let routes = routes::resolve(&options.routes, &both, Hops::Anybody)?;
     let lan::Options { parent, mode, mtu, .. } = options;
     let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal, routes };
     // A VLAN is made with the network, so that only what it is a VLAN of can be looked at.

@@ -8,6 +8,8 @@ use crate::model::{Attachment, Endpoint, Lan, LanMode, Network};
 pub struct LanLink {
     /// Whose it is: `netdp:endpoint:<id of the attachment>`.
     pub alias: String,
+    /// Its name until it has its alias, by which it is known when a command is killed in between.
+    pub draft: String,
     /// Name of the interface of the host.
     pub parent: String,
     /// How it shares the parent.
@@ -46,6 +48,7 @@ impl Desired {
     ) {
         let link = LanLink {
             alias: veth_alias(attachment),
+            draft: attachment.veth(),
             parent: lan.parent.clone(),
             mode: lan.mode,
             mtu: lan.mtu,

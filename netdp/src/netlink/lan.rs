@@ -80,10 +80,10 @@ impl Netlink {
         self.finish(name, LinkUnspec::new_with_name(name).alias(alias)).await
     }
 
-    /// Sets what an interface in this namespace is known by.
-    pub async fn name_as_ours(&self, link: &str, alias: &str) -> Result<(), Error> {
-        let what = Request { operation: "set the alias of interface", object: link };
-        let message = LinkUnspec::new_with_name(link).alias(alias).build();
+    /// Gives an interface in this namespace its name and what it is known by, both or neither.
+    pub async fn name_as_ours(&self, index: u32, name: &str, alias: &str) -> Result<(), Error> {
+        let what = Request { operation: "name interface", object: name };
+        let message = LinkUnspec::new_with_index(index).name(name.to_owned()).alias(alias).build();
         self.execute(what, RouteNetlinkMessage::NewLink(message), CHANGE).await
     }
 }

@@ -1,5 +1,6 @@
 //! Interfaces on a LAN, in the containers that they belong to.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
 use super::{Kernel, open_netns};
@@ -26,16 +27,14 @@ impl Kernel {
         let ns = open_netns(&lan.inside.netns)?;
         let parent = self.parent(&lan.parent).await?;
         let inside = Netlink::in_netns(&ns)?;
-        if let Some(there) = inside.link(&lan.inside.ifname).await? {
-            if !is_unfinished(lan, &there) {
-                return Err(Error::IfnameTaken(lan.inside.ifname.clone()));
-            }
-            inside.delete_link(there.index).await?;
+        self.remove_lan(lan).await?;
+        if inside.link(&lan.inside.ifname).await?.is_some() {
+            return Err(Error::IfnameTaken(lan.inside.ifname.clone()));
         }
         let shared = Shared {
             parent: parent.index,
             mode: lan.mode,
-            name: lan.inside.ifname.clone(),
+            name: lan.draft.clone(),
             mac: mac_of(lan.mode, lan.inside.mac.0),
         };
         self.add_shared(&shared, Some(&ns)).await?;
@@ -49,8 +48,8 @@ impl Kernel {
 
     async fn finish_lan(&self, lan: &LanLink, inside: &Netlink) -> Result<(), Error> {
         let name = &lan.inside.ifname;
-        inside.name_as_ours(name, &lan.alias).await?;
-        let link = super::link_in(inside, name).await?;
+        let link = super::link_in(inside, &lan.draft).await?;
+        inside.name_as_ours(link.index, name, &lan.alias).await?;
         if let Some(mtu) = lan.mtu {
             inside.set_mtu(link.index, mtu).await?;
         }
@@ -61,12 +60,29 @@ impl Kernel {
     pub(super) async fn remove_lan(&self, lan: &LanLink) -> Result<(), Error> {
         let Ok(ns) = open_netns(&lan.inside.netns) else { return Ok(()) };
         let inside = Netlink::in_netns(&ns)?;
-        match inside.link(&lan.inside.ifname).await? {
-            Some(link) if link.alias.as_deref() == Some(&lan.alias) || is_unfinished(lan, &link) => {
-                Ok(inside.delete_link(link.index).await?)
+        for name in [&lan.draft, &lan.inside.ifname] {
+            let ours = |link: &Link| link.name == lan.draft || link.alias.as_deref() == Some(&lan.alias);
+            if let Some(link) = inside.link(name).await?.filter(ours) {
+                inside.delete_link(link.index).await?;
             }
-            _ => Ok(()),
         }
+        Ok(())
+    }
+
+    /// Names of the interfaces in a namespace, after those have gone that a killed command left there: made by netdp, and of
+    /// no attachment that is known.
+    pub async fn interfaces_in(
+        &self,
+        ns: &OwnedFd,
+        known: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, Error> {
+        let inside = Netlink::in_netns(ns)?;
+        let (left, there): (Vec<Link>, Vec<Link>) =
+            inside.links().await?.into_iter().partition(|link| is_left_over(link, known));
+        for link in left {
+            inside.delete_link(link.index).await?;
+        }
+        Ok(there.into_iter().map(|link| link.name).collect())
     }
 
     /// Makes a VLAN of an interface of the host.
@@ -133,12 +149,11 @@ fn mac_of(mode: LanMode, mac: [u8; 6]) -> Option<[u8; 6]> {
     matches!(mode, LanMode::Macvlan(_)).then_some(mac)
 }
 
-/// A command was killed before it could finish it.
-fn is_unfinished(lan: &LanLink, link: &Link) -> bool {
-    let same = match lan.mode {
-        LanMode::Macvlan(_) => link.mac == lan.inside.mac.0,
-        LanMode::Ipvlan(_) => true,
-    };
-    let kind = link.kind.as_deref() == Some(lan.mode.driver());
-    kind && (link.alias.as_deref() == Some(&lan.alias) || (link.alias.is_none() && same && !link.up))
+/// On a LAN, and of nobody.
+fn is_left_over(link: &Link, known: &BTreeSet<String>) -> bool {
+    let on_lan = matches!(link.kind.as_deref(), Some("macvlan" | "ipvlan"));
+    let digits = |name: &str| name.len() == 10 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let draft = link.name.strip_prefix("nd").is_some_and(digits) && link.alias.is_none() && !link.up;
+    let unknown = |alias: &str| alias.starts_with("netdp:endpoint:") && !known.contains(alias);
+    on_lan && (draft || link.alias.as_deref().is_some_and(unknown))
 }
