@@ -41,7 +41,7 @@ pub enum Network {
     netdp network create -o gateway-mode=routed --subnet 198.51.100.0/24 public\n  \
     netdp network create --internal -o gateway-mode=isolated alone\n  \
     netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n\n\
-    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, snat-ip, masquerade-exclude, udp-mapping, udp-filtering,\n\
+    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
     gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family),\n\
     or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
 pub struct NetworkCreate {
