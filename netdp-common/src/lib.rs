@@ -31,6 +31,7 @@ pub mod port;
 pub mod prefilter;
 pub mod quota;
 pub mod reason;
+pub mod resolver;
 pub mod settings;
 pub mod source;
 pub mod timers;

@@ -18,6 +18,9 @@ pub const FROM_FRAGMENTS: &str = "from_fragments";
 pub const BIND4: &str = "bind4";
 /// `bind(2)` of an IPv6 socket: refuses ports that are published.
 pub const BIND6: &str = "bind6";
+/// Look-up of a socket for what comes in: what an endpoint sends to its gateway's port of DNS is the
+/// resolver's.
+pub const RESOLVER: &str = "resolver";
 
 /// `ifindex` of a host-side veth -> [`crate::Link`]. Written by the controller.
 pub const LINKS: &str = "LINKS";
@@ -69,6 +72,8 @@ pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const PENDING: &str = "PENDING";
 /// One slot: `ifindex` of the veth that leads to where fragments are sorted, or zero. Written by the controller.
 pub const SORTER: &str = "SORTER";
+/// Number of a [`crate::resolver`] socket -> that socket. Written by the resolver; what it closes is gone from here.
+pub const RESOLVERS: &str = "RESOLVERS";
 /// [`crate::Reason`] -> [`crate::Count`], per CPU. Written by the programs.
 pub const COUNTERS: &str = "COUNTERS";
 /// Ring of [`crate::Event`]. Written by the programs, read by the controller.
@@ -82,8 +87,8 @@ pub const FLOW_CAPACITY: &str = "FLOW_CAPACITY";
 pub const WITHOUT: &str = "WITHOUT";
 
 /// All maps that are pinned, in the order in which the object declares them.
-pub const MAPS: [&str; 26] = [
+pub const MAPS: [&str; 27] = [
     LINKS, ENDPOINTS, PORTS, SOURCES, SUBNETS, EXCLUDED, UPLINKS, HOST_ADDRS, DENY, WIRE, SETTINGS, FLOWS,
     MAPPINGS, HELD, UNASKED, SWEPT, QUOTAS, RELEASED, HALF_OPEN, LEDGER, INSIDE, FRAGMENTS, PENDING, SORTER,
-    COUNTERS, EVENTS,
+    RESOLVERS, COUNTERS, EVENTS,
 ];

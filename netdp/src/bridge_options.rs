@@ -46,10 +46,12 @@ pub struct Options {
     pub udp_mapping: Option<Dependence>,
     /// `udp-filtering`.
     pub udp_filtering: Option<Dependence>,
+    /// `dns`: who is asked for names that no network knows.
+    pub dns: Vec<IpAddr>,
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 16] = [
+const KNOWN: [(&str, &str); 17] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -66,13 +68,17 @@ const KNOWN: [(&str, &str); 16] = [
     ("ifname-prefix", "com.docker.network.container_iface_prefix"),
     ("udp-mapping", "netdp.udp_mapping"),
     ("udp-filtering", "netdp.udp_filtering"),
+    ("dns", "netdp.dns"),
 ];
 
 /// Those that take several values, with commas between or one by one.
-const LISTS: [&str; 2] = ["snat-ip", "masquerade-exclude"];
+const LISTS: [&str; 3] = ["snat-ip", "masquerade-exclude", "dns"];
 
 /// Destinations that one network may leave untranslated.
 const MOST_EXCLUDED: usize = 64;
+
+/// Name servers that are asked for one network, as many as the C library takes.
+const MOST_SERVERS: usize = 3;
 
 /// The form of IPv4 addresses in IPv6 (RFC 4291, 2.5.5.2), by which the maps know them.
 const MAPPED: &str = "::ffff:0:0/96";
@@ -124,6 +130,7 @@ impl Options {
             ifname_prefix: None,
             udp_mapping: None,
             udp_filtering: None,
+            dns: Vec::new(),
         };
         for (key, value) in pairs {
             options.set(key, value)?;
@@ -206,6 +213,7 @@ impl Options {
             Some("route") => routes::read(key, value, &mut self.routes)?,
             Some("ifname-prefix") => self.ifname_prefix = Some(ifname_prefix(key, value)?),
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
+            Some("dns") => value.split(',').try_for_each(|server| self.add_server(key, server))?,
             Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),
         }
@@ -219,6 +227,16 @@ impl Options {
             _ => return Err(invalid(key, value, SNAT_IPS)),
         };
         if several { Err(invalid(key, value, SNAT_IPS)) } else { Ok(()) }
+    }
+
+    fn add_server(&mut self, key: &str, value: &str) -> Result<(), Error> {
+        let accepted = "addresses of three name servers at most, as in 192.0.2.1,2001:db8::1";
+        let server: IpAddr = value.parse().map_err(|_| invalid(key, value, accepted))?;
+        if server.is_unspecified() || server.is_multicast() || self.dns.len() == MOST_SERVERS {
+            return Err(invalid(key, value, accepted));
+        }
+        self.dns.push(server);
+        Ok(())
     }
 
     fn exclude(&mut self, key: &str, value: &str) -> Result<(), Error> {
@@ -247,7 +265,7 @@ const SNAT_IPS: &str = "an address of the host, at most one of each family";
 
 /// Whether an option means something only where masquerade is on.
 fn is_of_masquerade(key: &str) -> bool {
-    short(key).is_some_and(|short| LISTS.contains(&short))
+    short(key).is_some_and(|short| ["snat-ip", "masquerade-exclude"].contains(&short))
 }
 
 fn unknown(key: &str) -> Error {
@@ -329,6 +347,7 @@ mod tests {
                 "inhibit-ipv4" => "true",
                 "route" => "10.9.0.0/16,10.5.0.1",
                 "ifname-prefix" => "net",
+                "dns" => "192.0.2.53,2001:db8::53",
                 _ => "false",
             };
             let options = read(&[(short, value)]).unwrap();
@@ -395,6 +414,10 @@ mod tests {
             ("snat-ip", "192.0.2.1,192.0.2.2"),
             ("com.docker.network.host_ipv4", "2001:db8::1"),
             ("com.docker.network.host_ipv6", "192.0.2.1"),
+            ("dns", ""),
+            ("dns", "ns.example"),
+            ("dns", "0.0.0.0"),
+            ("dns", "192.0.2.1,192.0.2.2,192.0.2.3,192.0.2.4"),
             ("masquerade-exclude", ""),
             ("masquerade-exclude", "10.0.0.0/33"),
             ("masquerade-exclude", "10.0.0.1/8"),

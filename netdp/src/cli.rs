@@ -7,6 +7,7 @@ mod process;
 mod settings;
 mod trace;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -144,6 +145,9 @@ pub enum Command {
     /// Show and set what holds for networks that do not say it themselves
     #[command(subcommand)]
     Defaults(Defaults),
+    /// Answer containers that ask for names; `netdp up` starts it
+    #[command(hide = true)]
+    Resolver(Resolver),
 }
 
 /// A command without options of its own.
@@ -187,7 +191,9 @@ pub struct Check {
     [endpoint.web]                  attached as soon as its namespace is there\n  \
     netns = \"/run/netns/web\"\n  \
     network = \"blue\"\n  \
-    publish = [\"8080:80\"]")]
+    publish = [\"8080:80\"]\n\n\
+    While it serves, and after it has ended until `netdp down`, a process of its own answers on every gateway for the names \n\
+    of containers. With --once there is none: names are not served then.")]
 pub struct Up {
     /// An interface that leads out; every interface with a default route when none is named.
     #[arg(long = "uplink", value_name = "IF")]
@@ -200,9 +206,12 @@ pub struct Up {
     /// A mechanism that the programs do without, to measure what it is worth. Until the next `netdp up`.
     #[arg(long, value_name = "MECHANISM", hide = true)]
     pub without: Vec<Mechanism>,
-    /// Bring the datapath up and end; it needs no process.
+    /// Bring the datapath up and end; it needs no process. Names of containers are not served.
     #[arg(long)]
     pub once: bool,
+    /// Where the host's name servers stand, which are asked for names that no network has. Read again when it changes.
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
     /// Print what would be made, changed and removed, step by step, and touch nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -212,6 +221,20 @@ pub struct Up {
     /// How the result is printed.
     #[command(flatten)]
     pub format: FormatArg,
+}
+
+/// `netdp resolver`
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    netdp resolver                            take the place of the one that serves\n  \
+    netdp resolver --resolv-conf /run/systemd/resolve/resolv.conf")]
+pub struct Resolver {
+    /// Where the host's name servers stand.
+    #[arg(long, value_name = "FILE", default_value = "/etc/resolv.conf")]
+    pub resolv_conf: PathBuf,
+    /// A name server that is asked instead.
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<IpAddr>,
 }
 
 /// `netdp down`
@@ -247,6 +270,7 @@ impl Command {
             Self::Inspect(args) => args.format.output,
             Self::Port(args) => args.format.output,
             Self::Down(_)
+            | Self::Resolver(_)
             | Self::Detach(_)
             | Self::Run(_)
             | Self::Exec(_)

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::PublishedPort;
 use crate::names::Unresolved;
-use crate::{datapath, host, ipam, lan, netlink, output, plan, process, publish, service, store};
+use crate::{datapath, dns, host, ipam, lan, netlink, output, plan, process, publish, service, store};
 
 /// Why a command did not do what it was asked for. The host and the database are as they were before, unless
 /// the message says otherwise.
@@ -59,6 +59,9 @@ pub enum Error {
     /// Processes that netdp starts itself.
     #[error(transparent)]
     Process(process::Error),
+    /// Serving names.
+    #[error(transparent)]
+    Dns(#[from] dns::Error),
     /// Serving the datapath.
     #[error(transparent)]
     Service(#[from] service::Error),
@@ -366,6 +369,7 @@ impl Error {
             Self::Process(error) => error.advice().map(str::to_owned),
             Self::Store(error) => error.advice(),
             Self::Config(error) => error.advice(),
+            Self::Dns(error) => error.advice().map(str::to_owned),
             _ => self.plain_advice().map(str::to_owned),
         }
     }
@@ -442,6 +446,7 @@ impl Error {
             Self::Netlink(error) => error.is_denied(),
             Self::Bpffs(error) => error.is_denied(),
             Self::Datapath(error) => error.is_lack(),
+            Self::Dns(error) => error.is_lack(),
             Self::Io { source, .. } | Self::Lock(host::lock::Error::File { cause: source, .. }) => {
                 source.kind() == io::ErrorKind::PermissionDenied
             }

@@ -30,6 +30,7 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         masquerade_exclude: BTreeSet::new(),
         udp_mapping: None,
         udp_filtering: None,
+        dns: Vec::new(),
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
         inhibit_ipv4: false,

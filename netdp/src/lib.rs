@@ -26,6 +26,7 @@ pub mod config;
 pub mod datapath;
 pub mod deny;
 pub mod desired;
+pub mod dns;
 pub mod endpoint_sysctl;
 pub mod error;
 pub mod host;

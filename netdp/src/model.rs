@@ -122,6 +122,9 @@ pub struct Bridge {
     /// Who may send to a UDP endpoint that has an outside one: everybody, or whom it has sent to.
     #[serde(default)]
     pub udp_filtering: Option<Dependence>,
+    /// Servers that are asked for names that no network knows; none is those of the host.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// Where `-p 8080:80` listens: an address of the host, `::` for all of its IPv6 addresses, or 0.0.0.0 for all
     /// addresses of the families that the endpoint has.
     pub host_binding: IpAddr,

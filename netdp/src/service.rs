@@ -29,6 +29,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     datapath::{Datapath, Events, Recount},
+    dns::process::Resolver,
     host::memory,
     host::uplink::{Observed, UplinkFacts, is_owned},
     model::OtherWays,
@@ -39,6 +40,8 @@ use crate::{
 const SWEEP: Duration = Duration::from_secs(5);
 /// Events that the ring cannot hold are lost, and counted by the programs.
 const DRAIN: Duration = Duration::from_millis(200);
+/// A resolver that has ended is missed by everybody who looks for a name.
+const RESOLVER: Duration = Duration::from_secs(1);
 /// Whoever is at a limit is there for long, and a log need not tell it more often than this.
 const SILENCE: Duration = Duration::from_secs(10);
 /// A flood of events must not keep the loop from its other duties.
@@ -76,6 +79,16 @@ impl Ending {
     }
 }
 
+impl Ending {
+    /// Waits for one of them.
+    pub async fn come(mut self) {
+        select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// Serves until SIGTERM or SIGINT. `named` are the uplinks that the user named, none for those with a
 /// default route. `resync` brings the datapath to the desired state; it is called once at the beginning, as
 /// the host may have changed since the caller last looked, and then after each change of the host, and whenever
@@ -86,6 +99,7 @@ pub async fn serve<E: Display>(
     ending: Ending,
     resync: impl AsyncFnMut() -> Result<(), E>,
     mut overdue: impl FnMut() -> bool,
+    resolver: &mut Resolver,
 ) -> Result<(), Error> {
     let mut wakeups = Wakeups::new(ending)?;
     let (mut recount, mut listener) = (Recount::default(), Listener::default());
@@ -105,6 +119,7 @@ pub async fn serve<E: Display>(
                 follower.retry().await;
             }
             Wakeup::Drain => listener.drain(datapath),
+            Wakeup::Resolver => resolver.look_after(),
             Wakeup::End => break,
         }
     }
@@ -117,6 +132,7 @@ enum Wakeup {
     HostChanged,
     Sweep,
     Drain,
+    Resolver,
     End,
 }
 
@@ -124,12 +140,19 @@ struct Wakeups {
     watch: Watch,
     sweep: Interval,
     drain: Interval,
+    resolver: Interval,
     ending: Ending,
 }
 
 impl Wakeups {
     fn new(ending: Ending) -> Result<Self, Error> {
-        Ok(Self { watch: Watch::here()?, sweep: every(SWEEP), drain: every(DRAIN), ending })
+        Ok(Self {
+            watch: Watch::here()?,
+            sweep: every(SWEEP),
+            drain: every(DRAIN),
+            resolver: every(RESOLVER),
+            ending,
+        })
     }
 
     async fn next(&mut self) -> Result<Wakeup, Error> {
@@ -141,6 +164,7 @@ impl Wakeups {
             changed = self.watch.changed() => changed.map(|()| Wakeup::HostChanged).ok_or(Error::Closed)?,
             _ = self.sweep.tick() => Wakeup::Sweep,
             _ = self.drain.tick() => Wakeup::Drain,
+            _ = self.resolver.tick() => Wakeup::Resolver,
         };
         Ok(wakeup)
     }

@@ -239,6 +239,23 @@ impl Store {
         }
     }
 
+    /// Opens the database of a state directory to follow its changes; none when there is none.
+    pub fn follow(directory: &Path) -> Result<Option<Self>, Error> {
+        let path = directory.join(FILE);
+        if !exists(&path)? {
+            return Ok(None);
+        }
+        let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        store.check_schema()?;
+        Ok(Some(store))
+    }
+
+    /// Another number than before when somebody else has committed a change since.
+    pub fn data_version(&self) -> Result<i64, Error> {
+        let query = || self.connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0));
+        query().map_err(|source| self.error(source))
+    }
+
     /// Reads a database without its log and without the index that `SQLite` makes for readers: that takes
     /// room and the right to write beside it. Nothing is missed as long as there is no log.
     fn read_at_rest(path: PathBuf) -> Result<Self, Error> {

@@ -17,6 +17,7 @@
 //! | [`statistics`] | medians of measurements, and how far they can be trusted |
 //! | [`packet`] | builds frames, takes them apart, prints how two differ |
 //! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
+//! | [`dns`] | queries and their answers, and name servers that answer as a test wants |
 //! | [`older_kernel`] | a command as on a kernel that lacks something |
 //! | [`expect`] | says what a run must do; whatever it did beyond that is a failure |
 
@@ -31,6 +32,7 @@
 )]
 
 pub mod capture;
+pub mod dns;
 pub mod expect;
 pub mod module;
 pub mod namespace;

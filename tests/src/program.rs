@@ -763,6 +763,10 @@ fn verify(program: &mut Program) -> Result<u32, ProgramError> {
             program.load()?;
             program.info()
         }
+        Program::SkLookup(program) => {
+            program.load()?;
+            program.info()
+        }
         other => panic!("a program of a kind that netdp does not load: {other:?}"),
     };
     Ok(info?.verified_instruction_count().unwrap())

@@ -15,6 +15,7 @@ use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,8 @@ use std::time::Duration;
 
 use aya::programs::{ProgramError, ProgramInfo, SchedClassifier, TcAttachType};
 use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::namespace::{Namespace, private_dir};
@@ -343,11 +346,17 @@ impl Host {
 
     /// A serving controller, once it has told its service manager that it is ready.
     pub fn up(&self) -> Service {
+        self.up_with(&[])
+    }
+
+    /// The same with more options of `netdp up`.
+    pub fn up_with(&self, options: &[&str]) -> Service {
         let path = self.dir.join("notify");
         let _ = fs::remove_file(&path);
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        let mut service = Service::start(self.command(&["up"]).env("NOTIFY_SOCKET", &path));
+        let mut service =
+            Service::start(self.command(&[&["up"], options].concat()).env("NOTIFY_SOCKET", &path));
         let mut message = [0; 256];
         eventually("netdp up is ready", Duration::from_secs(20), || {
             let length = socket.recv(&mut message).unwrap_or(0);
@@ -357,6 +366,24 @@ impl Host {
             panic!("netdp up ended with {code:?}: {}", service.wait(Duration::from_secs(1)));
         }
         service
+    }
+
+    /// The process that answers for names on this host, if there is one.
+    pub fn resolver(&self) -> Option<Pid> {
+        let text = fs::read_to_string(self.run_dir().join("resolver.lock")).ok()?;
+        let pid: i32 = text.trim().parse().ok()?;
+        // Another process may have the number by now.
+        let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let directory = self.run_dir();
+        let mut words = line.split(|byte| *byte == 0);
+        words.any(|word| word == directory.as_os_str().as_bytes()).then(|| Pid::from_raw(pid))
+    }
+
+    /// It would serve until its run directory is gone, and hold the namespace until then.
+    fn end_resolver(&self) {
+        if let Some(pid) = self.resolver() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
     }
 
     /// Programs attached at interfaces of this host: (interface, direction, name). `bpftool net` tells of clsact;
@@ -409,6 +436,7 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.end_processes();
+        self.end_resolver();
         // Switched off: what containers still send when the programs have gone with their bpffs goes nowhere.
         let _ = self.ns.sh("ip link set group default down");
         // netdp mounts its bpffs there, and a namespace; a test that ends without `netdp down` leaves them, and that is its

@@ -10,6 +10,7 @@ mod connect;
 mod crash;
 mod deep;
 mod deny;
+mod dns;
 mod follow;
 mod follow_networks;
 mod gateway_mode;

@@ -21,6 +21,7 @@ pub(crate) const FUZZ: &[&str] = &["g++"];
 pub(crate) const PEERS: &[&str] = &[
     "bpftool",
     "curl",
+    "dnsmasq-base",
     "ethtool",
     "iperf3",
     "iproute2",

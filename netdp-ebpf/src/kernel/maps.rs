@@ -2,12 +2,12 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, Queue, RingBuf, SockMap};
 use netdp_common::fragments::Pending;
 use netdp_common::mapping::{self, INSIDE_SLOTS, Mapping, MappingKey};
 use netdp_common::{
     Addr, Backend, Count, Destination, Endpoint, EndpointKey, Flow, FlowKey, Link, Payer, Place, PortKey,
-    Quota, Release, Source, Uplink, reason, settings,
+    Quota, Release, Source, Uplink, reason, resolver, settings,
 };
 
 use super::route::Way;
@@ -122,6 +122,10 @@ pub(super) static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(
 /// for longest, the kernel forgets. Not pinned: what is lost is a burst's worth of restraint.
 #[map]
 pub(super) static ANSWERED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Two families, two protocols.
+#[map]
+pub(super) static RESOLVERS: SockMap = SockMap::with_max_entries(resolver::SOCKETS, 0);
 
 #[map]
 pub(super) static COUNTERS: PerCpuArray<Count> = PerCpuArray::with_max_entries(reason::SLOTS, 0);

@@ -29,6 +29,7 @@ mod neighbour;
 mod parse;
 mod prefilter;
 mod quota;
+mod resolver;
 mod rogue;
 mod route;
 mod scratch;
@@ -41,8 +42,8 @@ mod to_uplink;
 mod unasked;
 
 use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, bpf_sock_addr, xdp_action};
-use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
-use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
+use aya_ebpf::macros::{cgroup_sock_addr, classifier, sk_lookup, xdp};
+use aya_ebpf::programs::{SkLookupContext, SockAddrContext, TcContext, XdpContext};
 use netdp_common::{FlowKey, Reason};
 
 use access::Packet;
@@ -116,6 +117,16 @@ pub(crate) fn bind4(ctx: SockAddrContext) -> i32 {
 pub(crate) fn bind6(ctx: SockAddrContext) -> i32 {
     bind::decide(ctx.sock_addr, bind::address6)
 }
+
+/// Look-up of a socket in this host's namespace, for a first packet of TCP or any datagram.
+#[sk_lookup]
+pub(crate) fn resolver(ctx: SkLookupContext) -> u32 {
+    resolver::hand_over(&ctx);
+    SK_PASS
+}
+
+/// The look-up goes on, with the socket that was chosen or without one (`SK_PASS`).
+const SK_PASS: u32 = 1;
 
 /// What a hook does about a packet that goes no further: it may tell the sender, where packets come in, or not.
 const ANSWERS: bool = true;

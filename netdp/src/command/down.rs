@@ -10,6 +10,7 @@ use super::Context;
 use crate::Error;
 use crate::cli::Down;
 use crate::desired::Desired;
+use crate::dns::process;
 use crate::host::lock;
 use crate::instance::{self, Place};
 use crate::plan::teardown;
@@ -27,6 +28,7 @@ pub(super) async fn down<W: Write>(context: &mut Context<'_, W>, args: &Down) ->
     // An instance that never was up, or whose run directory went with a reboot, has nothing to take away.
     if place.run_dir.is_dir() {
         end_controller(place).await?;
+        process::end(&place.run_dir).await?;
         take_away(place).await?;
     }
     if args.purge {

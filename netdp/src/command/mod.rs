@@ -26,6 +26,7 @@ mod network_rm;
 mod port;
 mod ps;
 mod rehearsal;
+mod resolver;
 mod run;
 mod status;
 mod stop;
@@ -70,6 +71,7 @@ pub async fn run<W: Write>(cli: &Cli, out: &mut W) -> Result<u8, Error> {
         Command::Check(_) => return check::check(&mut context).await,
         Command::Up(args) => up::up(&mut context, args).await?,
         Command::Down(args) => down::down(&mut context, args).await?,
+        Command::Resolver(args) => resolver::resolver(&context, args).await?,
         Command::Status(_) => status::status(&mut context).await?,
         Command::Network(Network::Create(args)) => network_create::create(&mut context, args).await?,
         Command::Network(Network::Ls(args)) => network_ls::ls(&mut context, args)?,
@@ -115,6 +117,7 @@ fn changes(command: &Command) -> bool {
     match command {
         Command::Up(_)
         | Command::Down(_)
+        | Command::Resolver(_)
         | Command::Attach(_)
         | Command::Detach(_)
         | Command::Run(_)

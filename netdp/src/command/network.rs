@@ -161,6 +161,7 @@ async fn bridge(
         borrowed: found.map(|found| Borrowed { addresses: found.addresses }),
         inhibit_ipv4: options.inhibit_ipv4,
         routes,
+        dns: options.dns.clone(),
     };
     Ok((Driver::Bridge(bridge), pools.new_ula))
 }

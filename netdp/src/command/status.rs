@@ -25,6 +25,7 @@ pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(),
     let (networks, endpoints) = instance::read(&context.place)?;
     let status = Status {
         controller: lock::controller_pid(&context.place.run_dir),
+        resolver: lock::resolver_pid(&context.place.run_dir),
         uplinks: kernel.uplinks().await.unwrap_or_default(),
         names: kernel.names().await?,
         hooks: datapath.attachments()?,
@@ -46,6 +47,7 @@ pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(),
 
 struct Status<'a> {
     controller: Option<u32>,
+    resolver: Option<u32>,
     uplinks: Vec<Uplink>,
     names: BTreeMap<u32, String>,
     hooks: Vec<Attachment>,
@@ -67,6 +69,7 @@ impl Status<'_> {
         Ok(json!({
             "up": true,
             "controller": { "running": self.controller.is_some(), "pid": self.controller },
+            "resolver": { "running": self.resolver.is_some(), "pid": self.resolver },
             "hooks": self.hooks().iter().map(Hooked::document).collect::<Vec<_>>(),
             "uplinks": self.uplinks.iter().map(uplink).collect::<Vec<_>>(),
             "networks": self.networks.iter().map(|network| network.name.as_str()).collect::<Vec<_>>(),
@@ -128,7 +131,11 @@ impl Status<'_> {
     fn print(&self, out: &mut impl Write) -> Result<(), Error> {
         let controller = self.controller.map_or("none".to_owned(), |pid| format!("process {pid}"));
         let reserved = if self.datapath.binds_reserved() { "reserved" } else { "not reserved" };
-        writeln!(out, "netdp is up: controller {controller}; published ports are {reserved}")?;
+        let names = self.resolver.map_or("not served".to_owned(), |pid| format!("served by process {pid}"));
+        writeln!(
+            out,
+            "netdp is up: controller {controller}; published ports are {reserved}; names are {names}"
+        )?;
         writeln!(
             out,
             "{} networks, {} endpoints, {} flows\n",

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use netdp_common::Limit;
@@ -13,6 +13,7 @@ use crate::Error;
 use crate::clash;
 use crate::cli::Up;
 use crate::config::{self, Config};
+use crate::dns::process::Resolver;
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
 use crate::ipam;
@@ -46,6 +47,11 @@ impl Chosen {
             without: Mechanism::mask(&args.without),
             config,
         })
+    }
+
+    /// The servers of the whole host that the file has (`dns`), instead of those of its `resolv.conf`.
+    fn servers(&self) -> &[IpAddr] {
+        self.config.as_ref().map_or(&[], |config| &config.resolver.servers)
     }
 }
 
@@ -82,7 +88,14 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
         context.out.flush()?;
     }
     match controller {
-        Some(_serving) => serve(&place, &chosen.uplinks, ending).await,
+        Some(_serving) => {
+            let mut resolver = Resolver::new(&place, &args.resolv_conf, chosen.servers());
+            // The datapath is up without it, and whoever has no names can still be reached by address.
+            if let Err(error) = resolver.begin().await {
+                tracing::warn!("names of containers are not served: {error}");
+            }
+            serve(&place, &chosen.uplinks, ending, &mut resolver).await
+        }
         None => Ok(()),
     }
 }
@@ -224,6 +237,7 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         masquerade_exclude: BTreeSet::new(),
         udp_mapping: None,
         udp_filtering: None,
+        dns: Vec::new(),
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
         inhibit_ipv4: false,
@@ -269,7 +283,12 @@ impl Clashes {
 }
 
 /// Follows the host's changes until it is told to end; the datapath stays.
-async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Result<(), Error> {
+async fn serve(
+    place: &Place,
+    uplinks: &[String],
+    ending: service::Ending,
+    resolver: &mut Resolver,
+) -> Result<(), Error> {
     let kernel = Kernel::here(&place.run_dir, uplinks.to_vec())?;
     let mut clashes = Clashes::default();
     let mut seen = BTreeMap::new();
@@ -297,6 +316,6 @@ async fn serve(place: &Place, uplinks: &[String], ending: service::Ending) -> Re
         Ok(())
     };
     let served: Result<(), service::Error> =
-        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync, overdue).await;
+        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync, overdue, resolver).await;
     Ok(served?)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use aya::maps::MapInfo;
-use aya::programs::{CgroupSockAddr, Program, ProgramFd, SchedClassifier, Xdp};
+use aya::programs::{CgroupSockAddr, Program, ProgramFd, SchedClassifier, SkLookup, Xdp};
 use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
 use netdp_common::names;
 
@@ -86,6 +86,9 @@ fn load_programs(object: &mut Ebpf) -> Result<(), Error> {
         let program: &mut CgroupSockAddr = program(object, name)?;
         program.load().map_err(|e| Error::program(name, e))?;
     }
+    if let Some(resolver) = resolver(object)? {
+        resolver.load().map_err(|e| Error::program(names::RESOLVER, e))?;
+    }
     Ok(())
 }
 
@@ -106,7 +109,19 @@ fn pin_programs(datapath: &Datapath, object: &mut Ebpf) -> Result<(), Error> {
         let program: &mut CgroupSockAddr = program(object, name)?;
         datapath.replace_program(program.fd().map_err(|e| Error::program(name, e))?, name)?;
     }
+    if let Some(program) = resolver(object)? {
+        let fd = program.fd().map_err(|e| Error::program(names::RESOLVER, e))?;
+        datapath.replace_program(fd, names::RESOLVER)?;
+    }
     Ok(())
+}
+
+/// The way to the resolver, which releases before it do not have.
+fn resolver(object: &mut Ebpf) -> Result<Option<&mut SkLookup>, Error> {
+    if object.program(names::RESOLVER).is_none() {
+        return Ok(None);
+    }
+    program(object, names::RESOLVER).map(Some)
 }
 
 /// The prefilter, which releases before the deny list do not have.

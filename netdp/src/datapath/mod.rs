@@ -29,6 +29,7 @@ mod mappings;
 mod prefilter;
 mod quota;
 mod refusal;
+mod resolver;
 mod schema;
 mod sorter;
 mod source;
@@ -48,6 +49,7 @@ pub use hook::Hook;
 pub use prefilter::{Prefiltered, XdpMode};
 pub use quota::Recount;
 pub use refusal::{Refusal, refusal};
+pub use resolver::Served;
 
 pub(crate) use bind::netns_cookie;
 pub(crate) use refusal::name_of as helper_name;

@@ -115,12 +115,38 @@ pub fn controller(run_dir: &Path) -> Result<Guard, Error> {
     }
 }
 
+/// Becomes the one resolver of `run_dir`; `None` while there is another one.
+pub fn resolver(run_dir: &Path) -> Result<Option<Guard>, Error> {
+    let path = run_dir.join(RESOLVER);
+    match Flock::lock(open(&path)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => hold(lock).map(Some).map_err(|cause| Error::File { path, cause }),
+        Err((_file, Errno::EWOULDBLOCK)) => Ok(None),
+        Err((_file, errno)) => Err(Error::File { path, cause: errno.into() }),
+    }
+}
+
+/// The process that answers for names, or `None` when none does.
+pub fn resolver_pid(run_dir: &Path) -> Option<u32> {
+    pid_behind(&run_dir.join(RESOLVER))
+}
+
+/// Whether the lock that the resolver holds is still that of `run_dir`, which may have been removed.
+pub fn is_resolver_wanted(run_dir: &Path) -> bool {
+    holder(&run_dir.join(RESOLVER)) == Some(std::process::id())
+}
+
+/// The resolver's lock file.
+const RESOLVER: &str = "resolver.lock";
+
 /// The process that serves `run_dir`, or `None` when no controller runs. Takes no lasting lock.
 pub fn controller_pid(run_dir: &Path) -> Option<u32> {
-    let path = run_dir.join("controller.lock");
-    let file = File::open(&path).ok()?;
+    pid_behind(&run_dir.join("controller.lock"))
+}
+
+fn pid_behind(path: &Path) -> Option<u32> {
+    let file = File::open(path).ok()?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {
-        Err((_file, Errno::EWOULDBLOCK)) => holder(&path),
+        Err((_file, Errno::EWOULDBLOCK)) => holder(path),
         _ => None,
     }
 }

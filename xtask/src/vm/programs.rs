@@ -60,6 +60,7 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ),
     ("curl", &["curl"]),
     ("dash", &["sh"]),
+    ("dnsmasq-base", &["dnsmasq"]),
     ("ethtool", &["ethtool"]),
     ("grep", &["grep"]),
     ("iperf3", &["iperf3"]),

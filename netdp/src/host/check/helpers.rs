@@ -18,10 +18,15 @@ pub(super) const BIND: ProgramType = ProgramType::CgroupSockAddr;
 /// Programs on uplinks, before there is a socket buffer.
 const FRAME: ProgramType = ProgramType::Xdp;
 
+/// Programs on the look-up of a socket.
+const LOOKUP: ProgramType = ProgramType::SkLookup;
+
 const ON_INTERFACES: &[ProgramType] = &[INTERFACE];
 const ON_FRAMES: &[ProgramType] = &[INTERFACE, FRAME];
 const ON_BIND: &[ProgramType] = &[BIND];
-const ON_ALL: &[ProgramType] = &[INTERFACE, FRAME, BIND];
+const ON_LOOKUP: &[ProgramType] = &[LOOKUP];
+const ON_INTERFACES_AND_LOOKUP: &[ProgramType] = &[INTERFACE, LOOKUP];
+const ON_ALL: &[ProgramType] = &[INTERFACE, FRAME, BIND, LOOKUP];
 
 /// What is called, from which kinds of programs, and the release that has it first.
 type Helper = (BpfHelper, &'static [ProgramType], Release);
@@ -31,7 +36,7 @@ const fn linux(major: u32, minor: u32) -> Release {
 }
 
 /// In the order of their numbers.
-const HELPERS: [Helper; 29] = [
+const HELPERS: [Helper; 30] = [
     (BpfHelper::BPF_FUNC_map_lookup_elem, ON_ALL, linux(3, 19)),
     (BpfHelper::BPF_FUNC_map_update_elem, ON_INTERFACES, linux(3, 19)),
     (BpfHelper::BPF_FUNC_map_delete_elem, ON_INTERFACES, linux(3, 19)),
@@ -47,11 +52,12 @@ const HELPERS: [Helper; 29] = [
     (BpfHelper::BPF_FUNC_skb_adjust_room, ON_INTERFACES, linux(5, 2)),
     (BpfHelper::BPF_FUNC_fib_lookup, ON_INTERFACES, linux(4, 18)),
     (BpfHelper::BPF_FUNC_sk_lookup_udp, ON_INTERFACES, linux(4, 20)),
-    (BpfHelper::BPF_FUNC_sk_release, ON_INTERFACES, linux(4, 20)),
+    (BpfHelper::BPF_FUNC_sk_release, ON_INTERFACES_AND_LOOKUP, linux(4, 20)),
     (BpfHelper::BPF_FUNC_map_pop_elem, ON_INTERFACES, linux(4, 20)),
     (BpfHelper::BPF_FUNC_skc_lookup_tcp, ON_INTERFACES, linux(5, 2)),
     (BpfHelper::BPF_FUNC_jiffies64, ON_INTERFACES, linux(5, 6)),
     (BpfHelper::BPF_FUNC_get_netns_cookie, ON_BIND, linux(5, 7)),
+    (BpfHelper::BPF_FUNC_sk_assign, ON_LOOKUP, linux(5, 9)),
     (BpfHelper::BPF_FUNC_ringbuf_reserve, ON_FRAMES, linux(5, 8)),
     (BpfHelper::BPF_FUNC_ringbuf_submit, ON_FRAMES, linux(5, 8)),
     (BpfHelper::BPF_FUNC_redirect_neigh, ON_INTERFACES, linux(5, 10)),
@@ -63,12 +69,13 @@ const HELPERS: [Helper; 29] = [
     (BpfHelper::BPF_FUNC_set_retval, ON_BIND, linux(5, 18)),
 ];
 
-const MAPS: [(MapType, &str, Release); 7] = [
+const MAPS: [(MapType, &str, Release); 8] = [
     (MapType::Hash, "hash", linux(3, 19)),
     (MapType::Array, "array", linux(3, 19)),
     (MapType::PerCpuArray, "percpu_array", linux(4, 6)),
     (MapType::LruHash, "lru_hash", linux(4, 10)),
     (MapType::LpmTrie, "lpm_trie", linux(4, 11)),
+    (MapType::SockMap, "sockmap", linux(4, 14)),
     (MapType::Queue, "queue", linux(4, 20)),
     (MapType::RingBuf, "ringbuf", linux(5, 8)),
 ];
@@ -81,6 +88,11 @@ pub(super) fn rows() -> Vec<CheckRow> {
             BIND,
             "BPF programs on bind(2)",
             "CONFIG_CGROUP_BPF; published ports cannot be kept from other programs without it",
+        ),
+        program(
+            LOOKUP,
+            "BPF programs on the look-up of a socket",
+            "CONFIG_INET; names of containers cannot be served without it",
         ),
     ];
     rows.extend(HELPERS.iter().map(|(helper, programs, since)| {
@@ -156,6 +168,7 @@ mod tests {
                 ProgramSection::SchedClassifier => "interface",
                 ProgramSection::Xdp { .. } => "frame",
                 ProgramSection::CgroupSockAddr { .. } => "bind",
+                ProgramSection::SkLookup => "lookup",
                 ref other => panic!("netdp check does not know programs of the kind {other:?}"),
             };
             let instructions = &object.functions[&program.function_key()].instructions;
@@ -170,6 +183,7 @@ mod tests {
         let word = |kind: &ProgramType| match *kind {
             BIND => "bind",
             FRAME => "frame",
+            LOOKUP => "lookup",
             _ => "interface",
         };
         programs.iter().map(word).collect()

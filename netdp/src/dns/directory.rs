@@ -1,0 +1,241 @@
+//! Who is called what, and who may know it: networks and endpoints as the resolver looks them up. Pure.
+//!
+//! A name is known in a network, to whoever is joined to that network. The default network has no names, as in Docker: what
+//! runs there was never asked whether it wants to be known, and its containers reach one another by address or `--link`.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network};
+
+/// Digits of an id that name an endpoint.
+const SHORT_ID: usize = 12;
+
+/// Everything that can be asked for.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// The network that an address of the host is the gateway of.
+    gateways: HashMap<IpAddr, u32>,
+    networks: HashMap<u32, Zone>,
+    /// By network and address, as a place in `clients`.
+    addresses: HashMap<(u32, IpAddr), usize>,
+    clients: Vec<Client>,
+}
+
+/// The names of one network.
+#[derive(Debug, Default)]
+struct Zone {
+    subnets: Vec<IpNet>,
+    internal: bool,
+    servers: Vec<IpAddr>,
+    names: HashMap<String, Vec<IpAddr>>,
+    pointers: HashMap<IpAddr, String>,
+}
+
+/// What an endpoint may know.
+#[derive(Debug, Default)]
+struct Client {
+    networks: Vec<u32>,
+    links: HashMap<String, Vec<IpAddr>>,
+    search: Vec<String>,
+    servers: Vec<IpAddr>,
+}
+
+/// What one asker sees of the directory.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    directory: &'a Directory,
+    /// The network whose gateway is asked.
+    network: u32,
+    client: &'a Client,
+}
+
+/// Where names go that no network has.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Beyond {
+    /// Nowhere: all networks of the endpoint are internal.
+    Nowhere,
+    /// To the servers of the host.
+    Host,
+    /// To these, in this order.
+    Servers(Vec<IpAddr>),
+}
+
+impl Directory {
+    /// Of all that the database has.
+    pub fn new(networks: &[Network], endpoints: &[Endpoint]) -> Self {
+        let mut directory = Self::default();
+        for network in networks {
+            if let Some(bridge) = network.bridge() {
+                directory.add_network(network, bridge);
+            }
+        }
+        for endpoint in endpoints {
+            directory.add_endpoint(networks, endpoint);
+        }
+        for endpoint in endpoints {
+            directory.add_client(networks, endpoints, endpoint);
+        }
+        directory
+    }
+
+    fn add_network(&mut self, network: &Network, bridge: &Bridge) {
+        self.gateways.extend(bridge.pools().map(|pool| (pool.gateway, network.number)));
+        let subnets = bridge.pools().map(|pool| pool.subnet).collect();
+        let zone =
+            Zone { subnets, internal: bridge.internal, servers: bridge.dns.clone(), ..Zone::default() };
+        self.networks.insert(network.number, zone);
+    }
+
+    fn add_endpoint(&mut self, networks: &[Network], endpoint: &Endpoint) {
+        for attachment in &endpoint.attachments {
+            let Some(network) = networks.iter().find(|network| network.number == attachment.network) else {
+                continue;
+            };
+            if network.name.as_str() == DEFAULT_NETWORK {
+                continue;
+            }
+            let Some(zone) = self.networks.get_mut(&network.number) else { continue };
+            let suffix = network.name.as_str().to_lowercase();
+            for name in names(endpoint, attachment) {
+                zone.add(format!("{name}.{suffix}"), attachment);
+                zone.add(name, attachment);
+            }
+            let pointer = format!("{}.{suffix}", endpoint.name.as_str().to_lowercase());
+            zone.pointers.extend(attachment.addresses().map(|address| (address, pointer.clone())));
+        }
+    }
+
+    fn add_client(&mut self, networks: &[Network], endpoints: &[Endpoint], endpoint: &Endpoint) {
+        let place = self.clients.len();
+        let mut client = Client {
+            search: endpoint.options.resolver.search.iter().map(|domain| tidy(domain)).collect(),
+            servers: endpoint.options.resolver.servers.clone(),
+            ..Client::default()
+        };
+        for attachment in &endpoint.attachments {
+            let network = attachment.network;
+            client.networks.push(network);
+            self.addresses.extend(attachment.addresses().map(|address| ((network, address), place)));
+            for (name, other) in &attachment.options.links {
+                let unnamed = is_default(networks, network);
+                client.link(name, other, endpoints, network, unnamed);
+            }
+        }
+        self.clients.push(client);
+    }
+
+    /// What the endpoint sees that asks the server at an address of ours, by the address that it asks from: nobody else can have
+    /// that, for what a container sends from another's address is dropped.
+    pub fn view(&self, server: IpAddr, from: IpAddr) -> Option<View<'_>> {
+        let network = *self.gateways.get(&server)?;
+        let client = self.clients.get(*self.addresses.get(&(network, from))?)?;
+        Some(View { directory: self, network, client })
+    }
+
+    /// Whether a server is one of ours: it is never asked by us.
+    pub fn is_ours(&self, server: IpAddr) -> bool {
+        self.gateways.contains_key(&server)
+    }
+}
+
+fn is_default(networks: &[Network], number: u32) -> bool {
+    networks.iter().any(|network| network.number == number && network.name.as_str() == DEFAULT_NETWORK)
+}
+
+/// What an endpoint is called in a network, in lower case.
+fn names(endpoint: &Endpoint, attachment: &Attachment) -> Vec<String> {
+    let id = endpoint.id.short(SHORT_ID);
+    let own = [endpoint.name.as_str(), id].into_iter().chain(endpoint.options.hostname.as_deref());
+    let mut names: Vec<String> =
+        own.chain(attachment.options.aliases.iter().map(String::as_str)).map(tidy).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn tidy(name: &str) -> String {
+    name.trim_matches('.').to_lowercase()
+}
+
+impl Zone {
+    fn add(&mut self, name: String, attachment: &Attachment) {
+        let addresses = self.names.entry(name).or_default();
+        for address in attachment.addresses() {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+}
+
+impl Client {
+    /// `--link other:name`. On a network without names the other's own name is known too.
+    fn link(&mut self, name: &str, other: &str, endpoints: &[Endpoint], network: u32, unnamed: bool) {
+        let found = endpoints.iter().find(|endpoint| endpoint.name.as_str() == other);
+        let attachment = found.and_then(|other| other.attachments.iter().find(|it| it.network == network));
+        let Some(attachment) = attachment else { return };
+        let addresses: Vec<IpAddr> = attachment.addresses().collect();
+        if unnamed {
+            self.links.insert(tidy(other), addresses.clone());
+        }
+        self.links.insert(tidy(name), addresses);
+    }
+}
+
+impl View<'_> {
+    /// The addresses of both families behind a name in lower case without its last dot; `None` when no network that the asker
+    /// is joined to has it.
+    pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let search = &self.client.search;
+        self.exactly(name).or_else(|| {
+            // The search domain of the endpoint: its resolver may try it before the bare name.
+            let mut bare = search.iter().filter_map(|domain| name.strip_suffix(domain)?.strip_suffix('.'));
+            bare.find_map(|bare| self.exactly(bare))
+        })
+    }
+
+    fn exactly(&self, name: &str) -> Option<Vec<IpAddr>> {
+        if let Some(linked) = self.client.links.get(name) {
+            return Some(linked.clone());
+        }
+        let mut found: Option<Vec<IpAddr>> = None;
+        for zone in self.zones() {
+            let Some(addresses) = zone.names.get(name) else { continue };
+            let all = found.get_or_insert_default();
+            all.extend(
+                addresses.iter().filter(|address| !all.contains(address)).copied().collect::<Vec<_>>(),
+            );
+        }
+        found
+    }
+
+    /// The name of an address; `Some(None)` for an address of ours that has none, which nobody outside could know better.
+    pub fn pointer(&self, address: IpAddr) -> Option<Option<&str>> {
+        if let Some(name) = self.zones().find_map(|zone| zone.pointers.get(&address)) {
+            return Some(Some(name));
+        }
+        let ours =
+            self.directory.networks.values().any(|zone| zone.subnets.iter().any(|it| it.contains(&address)));
+        ours.then_some(None)
+    }
+
+    /// Where a name goes that no network has.
+    pub fn beyond(&self) -> Beyond {
+        let mut open = self.zones().filter(|zone| !zone.internal).peekable();
+        if open.peek().is_none() {
+            return Beyond::Nowhere;
+        }
+        let of_networks = || open.find(|zone| !zone.servers.is_empty()).map(|zone| zone.servers.clone());
+        let own = Some(self.client.servers.clone()).filter(|servers| !servers.is_empty());
+        own.or_else(of_networks).map_or(Beyond::Host, Beyond::Servers)
+    }
+
+    /// The networks that the asker is joined to, first that whose gateway it asks.
+    fn zones(&self) -> impl Iterator<Item = &Zone> {
+        let others = self.client.networks.iter().filter(|number| **number != self.network);
+        [&self.network].into_iter().chain(others).filter_map(|number| self.directory.networks.get(number))
+    }
+}
