@@ -11,6 +11,7 @@ mod crash;
 mod deep;
 mod deny;
 mod dns;
+mod dns_load;
 mod follow;
 mod follow_networks;
 mod gateway_mode;
