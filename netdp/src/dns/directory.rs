@@ -239,3 +239,100 @@ impl View<'_> {
         [&self.network].into_iter().chain(others).filter_map(|number| self.directory.networks.get(number))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{AttachmentOptions, Driver, EndpointOptions, Mac, Netns};
+    use crate::names::Id;
+
+    fn network(number: u32, name: &str, internal: bool) -> Network {
+        let mut bridge = crate::fake::bridge(u8::try_from(number).unwrap());
+        bridge.internal = internal;
+        let gateway = format!("10.{number}.0.1").parse().unwrap();
+        let subnet = format!("10.{number}.0.0/16").parse().unwrap();
+        bridge.pool4 = Some(crate::model::Pool { gateway, ..pool(subnet) });
+        Network {
+            number,
+            id: Id::random().unwrap(),
+            name: name.parse().unwrap(),
+            created: 1,
+            driver: Driver::Bridge(bridge),
+            options: [].into(),
+            labels: [].into(),
+        }
+    }
+
+    fn pool(subnet: IpNet) -> crate::model::Pool {
+        serde_json::from_value(serde_json::json!({
+            "subnet": subnet, "gateway": subnet.addr(), "ranges": [], "reserved": {}
+        }))
+        .unwrap()
+    }
+
+    fn endpoint(name: &str, last: u8, joined: &[(u32, AttachmentOptions)]) -> Endpoint {
+        let attachment = |(network, options): &(u32, AttachmentOptions)| Attachment {
+            id: Id::random().unwrap(),
+            network: *network,
+            addr4: Some([10, u8::try_from(*network).unwrap(), 0, last].into()),
+            addr6: None,
+            mac: Mac([2, 0, 0, 0, 0, last]),
+            ifname: "eth0".to_owned(),
+            options: options.clone(),
+            ports: Vec::new(),
+        };
+        Endpoint {
+            id: Id::random().unwrap(),
+            name: name.parse().unwrap(),
+            created: 1,
+            netns: Netns { path: "/x".into(), device: 1, inode: 1 },
+            options: EndpointOptions::default(),
+            attachments: joined.iter().map(attachment).collect(),
+        }
+    }
+
+    fn alias(name: &str) -> AttachmentOptions {
+        AttachmentOptions { aliases: vec![name.to_owned()], ..AttachmentOptions::default() }
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn names_aliases_and_links_are_known_where_they_should_be() {
+        let networks = [network(1, "bridge", false), network(2, "Front", false), network(3, "back", true)];
+        let link = AttachmentOptions { links: vec![("db".to_owned(), "d1".to_owned())], ..alias("x") };
+        let mut both = endpoint("both", 4, &[(2, alias("app")), (3, AttachmentOptions::default())]);
+        both.options.hostname = Some("Host.Example".to_owned());
+        both.options.resolver.search = vec!["lan".to_owned()];
+        let endpoints = [
+            endpoint("d1", 2, &[(1, AttachmentOptions::default())]),
+            endpoint("d2", 3, &[(1, link)]),
+            both,
+            endpoint("two", 5, &[(2, alias("App"))]),
+            endpoint("inner", 6, &[(3, AttachmentOptions::default())]),
+        ];
+        let directory = Directory::new(&networks, &endpoints);
+        let view = |server: &str, from: &str| directory.view(ip(server), ip(from)).unwrap();
+        let default = view("10.1.0.1", "10.1.0.3");
+        assert_eq!(default.addresses("db"), Some(vec![ip("10.1.0.2")]));
+        assert_eq!(default.addresses("d1"), Some(vec![ip("10.1.0.2")]));
+        assert_eq!(default.addresses("d2"), None, "the default network has no names");
+        assert_eq!(view("10.1.0.1", "10.1.0.2").addresses("d2"), None, "a link leads one way");
+        let front = view("10.2.0.1", "10.2.0.4");
+        assert_eq!(front.addresses("app"), Some(vec![ip("10.2.0.4"), ip("10.2.0.5")]));
+        assert_eq!(front.addresses("app.front"), front.addresses("app"));
+        assert_eq!(front.addresses("host.example"), Some(vec![ip("10.2.0.4"), ip("10.3.0.4")]));
+        assert_eq!(
+            front.addresses("inner.lan"),
+            Some(vec![ip("10.3.0.6")]),
+            "of another network that it has joined"
+        );
+        assert_eq!(view("10.2.0.1", "10.2.0.5").addresses("inner"), None);
+        assert_eq!(front.beyond(), Beyond::Host);
+        assert_eq!(view("10.3.0.1", "10.3.0.4").beyond(), Beyond::Host, "it has a way out elsewhere");
+        assert_eq!(view("10.3.0.1", "10.3.0.6").beyond(), Beyond::Nowhere);
+        assert!(directory.view(ip("10.2.0.1"), ip("10.3.0.6")).is_none(), "no endpoint of that network");
+    }
+}
