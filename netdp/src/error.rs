@@ -454,6 +454,17 @@ impl Error {
         }
     }
 
+    /// Whether somebody has what was asked for.
+    pub fn is_taken(&self) -> bool {
+        matches!(
+            self,
+            Self::PortTaken { .. }
+                | Self::NoPort { .. }
+                | Self::Bind(_)
+                | Self::Ipam(ipam::Error::InUse(_) | ipam::Error::Exhausted(_))
+        )
+    }
+
     /// Whether the reader of the result has gone, as `head` does: that is no failure.
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)

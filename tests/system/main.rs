@@ -15,6 +15,7 @@ mod dns_load;
 mod follow;
 mod follow_networks;
 mod gateway_mode;
+mod gone;
 mod ipv6;
 mod isolation;
 mod lan;

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::up::commit;
-use super::{detach, host_ports};
+use super::{detach, gone, host_ports};
 use crate::Error;
 use crate::desired::veth_alias;
 use crate::host::netns;
@@ -145,32 +144,18 @@ enum Plan {
     New(Endpoint),
 }
 
-/// How long the kernel is given to remove the interfaces of a namespace that has ended: milliseconds, and more on a busy host.
-const ENDING: Duration = Duration::from_secs(2);
-
-/// Whether an endpoint is gone, or will be in a moment: a namespace without a path may be one whose last process has just ended,
-/// and then the kernel is about to remove its interfaces. Or a process holds it, and they stay.
-async fn ends(session: &Session, endpoint: &Endpoint) -> Result<bool, Error> {
-    let deadline = Instant::now() + ENDING;
-    loop {
-        let links: BTreeSet<String> = session.kernel.names().await?.into_values().collect();
-        if instance::state(endpoint, &links) == "gone" {
-            return Ok(true);
-        }
-        if open_netns(&endpoint.netns).is_ok() || Instant::now() > deadline {
-            return Ok(false);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 impl Join<'_> {
     /// Joins, or leaves everything as it was.
     async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
         let known = self.known(session).await?;
         session.kernel.heed_signals()?;
         session.mark([])?;
-        let result = self.join(session, networks, known).await;
+        let mut result = self.join(session, networks, known).await;
+        // What is asked for may be that of an endpoint which is gone, and nobody has noticed.
+        if result.as_ref().is_err_and(Error::is_taken) && gone::release_ending(session, networks).await? {
+            let known = self.known(session).await?;
+            result = self.join(session, networks, known).await;
+        }
         session.unmark()?;
         result
     }
@@ -221,7 +206,7 @@ impl Join<'_> {
         if self.container.path == endpoint.netns.path {
             return Ok(Known::Gone(endpoint));
         }
-        if ends(session, &endpoint).await? {
+        if gone::ends(session, &endpoint).await? {
             return Ok(Known::Gone(endpoint));
         }
         let (name, path) = (endpoint.name.to_string(), endpoint.netns.path);

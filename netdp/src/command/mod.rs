@@ -12,6 +12,7 @@ mod down;
 mod drops;
 mod exec;
 mod flows;
+mod gone;
 mod host_ports;
 mod inspect;
 mod join;

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use super::Context;
-use super::detach;
 use super::network_filter::Filter;
+use super::{detach, gone};
 use crate::Error;
 use crate::cli::{NetworkPrune, NetworkRm};
 use crate::desired::Desired;
@@ -24,6 +24,7 @@ pub(super) async fn rm<W: Write>(context: &mut Context<'_, W>, args: &NetworkRm)
     }
     let mut session = Session::begin(&context.place).await?;
     let networks = session.store.networks()?;
+    release(&mut session, &networks).await?;
     let mut chosen = Vec::new();
     for word in &args.names {
         match find_network(&networks, word) {
@@ -45,7 +46,9 @@ pub(super) async fn prune<W: Write>(context: &mut Context<'_, W>, args: &Network
         return Ok(());
     }
     let mut session = Session::begin(&context.place).await?;
-    for network in session.store.networks()? {
+    let networks = session.store.networks()?;
+    release(&mut session, &networks).await?;
+    for network in networks {
         let used = session.store.attachments_of(network.number)? > 0;
         if network.premade() || used || !filter.accepts(&network, &[]) {
             continue;
@@ -54,6 +57,13 @@ pub(super) async fn prune<W: Write>(context: &mut Context<'_, W>, args: &Network
         writeln!(context.out, "{}", network.name)?;
     }
     Ok(())
+}
+
+/// A network whose endpoints are all gone is in no use.
+async fn release(session: &mut Session, networks: &[Network]) -> Result<(), Error> {
+    session.mark([])?;
+    gone::release_ending(session, networks).await?;
+    session.unmark()
 }
 
 /// A script cannot answer, and has said what it wants.

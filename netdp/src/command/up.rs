@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use netdp_common::Limit;
 
-use super::{Context, check, configured, detach, network, rehearsal, run, status};
+use super::{Context, check, configured, detach, gone, network, rehearsal, run, status};
 use crate::Error;
 use crate::clash;
 use crate::cli::Up;
@@ -259,6 +259,7 @@ fn premade(name: &str, driver: Driver) -> Result<Network, Error> {
 
 /// Brings everything in line with the database and the host as it is now.
 async fn resync(session: &mut Session, networks: &[Network]) -> Result<(), Error> {
+    gone::release(session, networks).await?;
     // One that was named and is not there is the business of what follows.
     let uplinks = session.kernel.uplinks().await.unwrap_or_default();
     let change = session.store.begin()?;
