@@ -3,7 +3,7 @@
 
 mod process;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::net::IpAddr;
 
@@ -149,12 +149,21 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
         "Name": endpoint.name,
         "Created": timestamp(endpoint.created),
         "State": { "Status": state },
+        "Config": { "ExposedPorts": exposed(endpoint) },
         "NetworkSettings": {
             "SandboxKey": endpoint.netns.path,
             "Ports": ports(endpoint),
             "Networks": joined,
         },
     })
+}
+
+/// Offered ports in Docker's form, those that are published among them: `{"80/tcp": {}}`.
+fn exposed(endpoint: &Endpoint) -> Value {
+    let published = endpoint.attachments.iter().flat_map(|attachment| &attachment.ports);
+    let published = published.map(|port| (port.container_port, port.protocol));
+    let all: BTreeSet<_> = endpoint.options.exposed.iter().copied().chain(published).collect();
+    Value::Object(all.into_iter().map(|(port, protocol)| (format!("{port}/{protocol}"), json!({}))).collect())
 }
 
 fn joined(network: &Network, attachment: &Attachment) -> Value {

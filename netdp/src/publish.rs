@@ -9,6 +9,7 @@
 //! | `8000-8010:80` | the first free port of the range |
 //! | `published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8` | the long form; `from` may be repeated |
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -55,6 +56,8 @@ impl HostPort {
     }
 }
 
+const PORT_FORM: &str = "a port is 1 to 65535, a range is two of them with `-` between, the smaller first";
+
 /// Why a text is no `-p` spec.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum Error {
@@ -62,12 +65,15 @@ pub enum Error {
     #[error("no port specified: {0}<empty>")]
     NoPort(String),
     /// Neither a port nor a range of ports.
-    #[error(
-        "invalid port {0:?}: a port is 1 to 65535, a range is two of them with `-` between, the smaller first"
-    )]
-    Port(String),
+    #[error("invalid {side}: {text}: {PORT_FORM}")]
+    Port {
+        /// Whose it is: `containerPort` or `hostPort`.
+        side: &'static str,
+        /// As it was given.
+        text: String,
+    },
     /// The host's part is no IP address.
-    #[error("invalid IP address {0:?}")]
+    #[error("invalid IP address: {0}")]
     Address(String),
     /// The part behind the slash is no protocol.
     #[error("{0}")]
@@ -101,6 +107,28 @@ impl FromStr for PortSpec {
         let parts = if text.contains('=') { Parts::long(text)? } else { Parts::short(text)? };
         Ok(Self { text: text.to_owned(), ports: parts.requests()? })
     }
+}
+
+/// All that is to be published: what was asked for, and with `-P` each exposed port that is not among it, as Docker has it.
+pub fn with_exposed(publish: &[PortSpec], exposed: &[PortSpec], all: bool) -> Vec<PortSpec> {
+    let mut specs = publish.to_vec();
+    for spec in exposed.iter().filter(|_| all) {
+        let inside = |request: &PortRequest| (request.container_port, request.protocol);
+        let published: BTreeSet<_> = specs.iter().flat_map(|spec| &spec.ports).map(inside).collect();
+        let further = spec.ports.iter().filter(|request| !published.contains(&inside(request)));
+        let ports: Vec<PortRequest> = further.cloned().collect();
+        if !ports.is_empty() {
+            specs.push(PortSpec { text: spec.text.clone(), ports });
+        }
+    }
+    specs
+}
+
+/// The ports that are offered, each once and in order.
+pub fn exposed(specs: &[PortSpec]) -> Vec<(u16, Protocol)> {
+    let ports = specs.iter().flat_map(|spec| &spec.ports);
+    let ports: BTreeSet<_> = ports.map(|request| (request.container_port, request.protocol)).collect();
+    ports.into_iter().collect()
 }
 
 /// A spec taken apart, before its ranges are unrolled.
@@ -157,7 +185,7 @@ impl<'a> Parts<'a> {
         let protocol = self.protocol.unwrap_or("tcp").parse().map_err(Error::Protocol)?;
         let host_address = self.address.map(address).transpose()?.flatten();
         self.sources.check(host_address)?;
-        let inside = range(self.container.unwrap_or_default())?;
+        let inside = range("containerPort", self.container.unwrap_or_default())?;
         let request = |(container_port, host_port)| PortRequest {
             protocol,
             host_address,
@@ -173,7 +201,7 @@ impl<'a> Parts<'a> {
 fn outside(host: Option<&str>) -> Result<Option<(u16, u16)>, Error> {
     match host.unwrap_or_default() {
         "" | "0" => Ok(None),
-        text => range(text).map(Some),
+        text => range("hostPort", text).map(Some),
     }
 }
 
@@ -193,8 +221,8 @@ fn pairs(inside: (u16, u16), outside: Option<(u16, u16)>) -> Result<Vec<(u16, Ho
     Ok(container.zip((first..=last).map(HostPort::exactly)).collect())
 }
 
-fn range(text: &str) -> Result<(u16, u16), Error> {
-    let invalid = || Error::Port(text.to_owned());
+fn range(side: &'static str, text: &str) -> Result<(u16, u16), Error> {
+    let invalid = || Error::Port { side, text: text.to_owned() };
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (port(first).ok_or_else(invalid)?, port(last).ok_or_else(invalid)?);
     if first <= last { Ok((first, last)) } else { Err(invalid()) }
@@ -309,6 +337,38 @@ mod tests {
         fn map_to_owned(&self) -> Vec<String> {
             self.iter().map(|text| (*text).to_owned()).collect()
         }
+    }
+
+    #[test]
+    fn refusals_begin_with_the_words_of_docker() {
+        for (text, words) in [
+            ("8080:", "no port specified: 8080:<empty>"),
+            ("8080:99999", "invalid containerPort: 99999"),
+            ("80-:80", "invalid hostPort: 80-"),
+            ("1.2.3:80:80", "invalid IP address: 1.2.3"),
+            ("80/icmp", "invalid proto: icmp"),
+            ("9000-9002:80-81", "invalid ranges specified for container and host Ports: 80-81 and 9000-9002"),
+        ] {
+            let error = text.parse::<PortSpec>().unwrap_err().to_string();
+            assert!(error.starts_with(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn exposed_ports_are_published_once_and_only_with_all() {
+        let specs =
+            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<PortSpec>>();
+        let (publish, expose) = (specs(&["8080:80"]), specs(&["80", "79-81", "80/udp", "81"]));
+        assert_eq!(with_exposed(&publish, &expose, false), publish);
+        let all = with_exposed(&publish, &expose, true);
+        let inside: Vec<String> = all
+            .iter()
+            .flat_map(|spec| &spec.ports)
+            .map(|request| format!("{}/{}", request.container_port, request.protocol))
+            .collect();
+        assert_eq!(inside, ["80/tcp", "79/tcp", "81/tcp", "80/udp"]);
+        let offered = exposed(&expose);
+        assert_eq!(offered.len(), 4, "{offered:?}");
     }
 
     #[test]

@@ -33,11 +33,15 @@ use crate::{
     host::memory,
     host::uplink::{Observed, UplinkFacts, is_owned},
     model::OtherWays,
-    netlink::{self, Netlink, Watch},
+    netlink::{self, Burst, Link, Netlink, Watch},
 };
 
 /// Expired flows are dead at look-up already; clearing them away only makes room.
 const SWEEP: Duration = Duration::from_secs(5);
+/// Where there was no flow, only each third sweep looks: none that begins meanwhile is over before.
+const SWEEPS_AT_REST: u32 = 3;
+/// What interrupts a look at the host is a change, which calls for the next look; more in a row are something else.
+const QUIET_FAILURES: u32 = 2;
 /// Events that the ring cannot hold are lost, and counted by the programs.
 const DRAIN: Duration = Duration::from_millis(200);
 /// A resolver that has ended is missed by everybody who looks for a name.
@@ -102,17 +106,17 @@ pub async fn serve<E: Display>(
     resolver: &mut Resolver,
 ) -> Result<(), Error> {
     let mut wakeups = Wakeups::new(ending)?;
-    let (mut recount, mut listener) = (Recount::default(), Listener::default());
+    let (mut sweeper, mut listener) = (Sweeper::default(), Listener::default());
     memory::keep_little();
-    let mut follower = Follower { netlink: Netlink::here()?, named, known: None, resync };
+    let mut follower = Follower { netlink: Netlink::here()?, named, known: None, failures: 0, resync };
     follower.follow().await;
     notify("READY=1");
     info!("serving; the datapath stays when this ends");
     loop {
         match wakeups.next().await? {
-            Wakeup::HostChanged => follower.follow().await,
+            Wakeup::HostChanged(burst) => follower.hear(&burst).await,
             Wakeup::Sweep => {
-                sweep(datapath, &mut recount);
+                sweeper.sweep(datapath);
                 if overdue() {
                     follower.known = None;
                 }
@@ -129,7 +133,7 @@ pub async fn serve<E: Display>(
 }
 
 enum Wakeup {
-    HostChanged,
+    HostChanged(Burst),
     Sweep,
     Drain,
     Resolver,
@@ -161,7 +165,7 @@ impl Wakeups {
             biased;
             _ = self.ending.terminate.recv() => Wakeup::End,
             _ = self.ending.interrupt.recv() => Wakeup::End,
-            changed = self.watch.changed() => changed.map(|()| Wakeup::HostChanged).ok_or(Error::Closed)?,
+            changed = self.watch.changed() => changed.map(Wakeup::HostChanged).ok_or(Error::Closed)?,
             _ = self.sweep.tick() => Wakeup::Sweep,
             _ = self.drain.tick() => Wakeup::Drain,
             _ = self.resolver.tick() => Wakeup::Resolver,
@@ -209,6 +213,33 @@ impl Facts {
             || self.other_ways != known.other_ways
             || !known.owned.is_subset(&self.owned)
     }
+
+    /// Takes in what a command has done and seen to: links of ours that are new, or that are as they were. False when
+    /// there was anything else, and somebody must look.
+    fn take_in(&mut self, burst: &Burst) -> bool {
+        let mut new = Vec::new();
+        for link in burst.links.values() {
+            let mut known = self.owned.range((link.index, None)..=(link.index, Some(u32::MAX)));
+            let known = known.next().copied();
+            let is = (link.index, link.controller);
+            match (is_owned(link) && link.up, known) {
+                (true, None) => new.push(is),
+                (true, Some(known)) if known == is => {}
+                // One that is still being made.
+                (false, None) if !link.up && (is_owned(link) || is_named_as_ours(link)) => {}
+                _ => return false,
+            }
+        }
+        if !burst.other {
+            self.owned.extend(new);
+        }
+        !burst.other
+    }
+}
+
+/// The kernel gives a link its alias only after it has told of it.
+fn is_named_as_ours(link: &Link) -> bool {
+    link.alias.is_none() && link.name.strip_prefix("nd").is_some_and(|rest| rest.len() == 10)
 }
 
 /// Keeps the datapath in step with the host.
@@ -217,10 +248,19 @@ struct Follower<'a, R> {
     named: &'a [String],
     /// What the datapath was last brought in step with; `None` when that is yet to be done.
     known: Option<Facts>,
+    /// So often in a row the host could not be looked at.
+    failures: u32,
     resync: R,
 }
 
 impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
+    /// What commands have done themselves is not looked at: many in a row would keep this busy, and each look cut short.
+    async fn hear(&mut self, burst: &Burst) {
+        if !self.known.as_mut().is_some_and(|known| known.take_in(burst)) {
+            self.follow().await;
+        }
+    }
+
     async fn follow(&mut self) {
         self.look().await;
         memory::give_back();
@@ -229,12 +269,9 @@ impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
     async fn look(&mut self) {
         let host = match Observed::of(&self.netlink).await {
             Ok(host) => host,
-            Err(error) => {
-                warn!("cannot look at this host: {error}; trying again in {} s", SWEEP.as_secs());
-                self.known = None;
-                return;
-            }
+            Err(error) => return self.has_failed(&error),
         };
+        self.failures = 0;
         let facts = Facts::of(&host, self.named);
         drop(host);
         if self.known.as_ref().is_some_and(|known| !facts.call_for_resync(known)) {
@@ -254,6 +291,16 @@ impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
         };
     }
 
+    fn has_failed(&mut self, error: &netlink::Error) {
+        self.known = None;
+        self.failures += 1;
+        if self.failures > QUIET_FAILURES {
+            warn!("cannot look at this host: {error}; trying again in {} s", SWEEP.as_secs());
+        } else {
+            debug!("cannot look at this host: {error}");
+        }
+    }
+
     /// Once more what did not succeed.
     async fn retry(&mut self) {
         if self.known.is_none() {
@@ -262,14 +309,33 @@ impl<R: AsyncFnMut() -> Result<(), E>, E: Display> Follower<'_, R> {
     }
 }
 
-fn sweep(datapath: &Datapath, recount: &mut Recount) {
-    match datapath.sweep() {
-        Ok(0) => {}
-        Ok(flows) => debug!(flows, "expired flows cleared away"),
-        Err(error) => warn!("cannot clear away expired flows: {error}"),
-    }
-    if let Err(error) = datapath.recount(recount) {
-        warn!("cannot count the flows: {error}");
+/// Clears away what has ended, and counts what is there.
+#[derive(Default)]
+struct Sweeper {
+    recount: Recount,
+    /// So many sweeps are left out.
+    resting: u32,
+}
+
+impl Sweeper {
+    fn sweep(&mut self, datapath: &Datapath) {
+        if self.resting > 0 {
+            self.resting -= 1;
+            return;
+        }
+        let table = match datapath.recount(&mut self.recount) {
+            Ok(table) => table,
+            Err(error) => return warn!("cannot count the flows: {error}"),
+        };
+        if table.is_empty() {
+            self.resting = SWEEPS_AT_REST - 1;
+            return;
+        }
+        match datapath.sweep(table) {
+            Ok(0) => {}
+            Ok(flows) => debug!(flows, "expired flows cleared away"),
+            Err(error) => warn!("cannot clear away expired flows: {error}"),
+        }
     }
 }
 
@@ -341,6 +407,60 @@ mod tests {
             addresses: BTreeSet::from([Ipv4Addr::LOCALHOST.into()]),
             other_ways: OtherWays::default(),
             owned: owned.iter().copied().collect(),
+        }
+    }
+
+    fn link(index: u32, name: &str, alias: Option<&str>, up: bool, controller: Option<u32>) -> Link {
+        Link {
+            index,
+            name: name.to_owned(),
+            kind: None,
+            mac: [0; 6],
+            mtu: 1500,
+            up,
+            alias: alias.map(str::to_owned),
+            controller,
+            loopback: false,
+            ether: true,
+        }
+    }
+
+    fn taken_in(links: &[Link], other: bool) -> Option<Facts> {
+        let mut known = facts(&[(4, None), (5, Some(4))]);
+        let links = links.iter().map(|link| (link.index, link.clone())).collect();
+        known.take_in(&Burst { links, other }).then_some(known)
+    }
+
+    #[test]
+    fn what_a_command_does_is_taken_in_without_a_look() {
+        let ours = Some("netdp:endpoint:1");
+        let name = "nd0123456789";
+        let all = [
+            link(4, "netdp0", Some("netdp:network:1"), true, None),
+            link(5, "nd9876543210", ours, true, Some(4)),
+            link(6, name, ours, true, Some(4)),
+            link(7, name, None, false, None),
+            link(8, name, ours, false, None),
+        ];
+        let known = taken_in(&all, false).expect("no look");
+        assert_eq!(known.owned, facts(&[(4, None), (5, Some(4)), (6, Some(4))]).owned);
+        // When it goes later on, it is missed.
+        assert!(facts(&[(4, None), (5, Some(4))]).call_for_resync(&known));
+    }
+
+    #[test]
+    fn whatever_else_happens_is_looked_at() {
+        let ours = Some("netdp:endpoint:1");
+        assert!(taken_in(&[], true).is_none(), "a link that is gone, an address, a route");
+        for changed in [
+            link(5, "nd9876543210", ours, true, None),
+            link(5, "nd9876543210", ours, false, Some(4)),
+            link(4, "netdp0", None, true, None),
+            link(9, "eth0", None, true, None),
+            link(9, "eth0", None, false, None),
+            link(9, "nd0123456789", None, true, None),
+        ] {
+            assert!(taken_in(std::slice::from_ref(&changed), false).is_none(), "{changed:?}");
         }
     }
 

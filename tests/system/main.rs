@@ -27,6 +27,7 @@ mod moby;
 mod modules;
 mod mss;
 mod parallel;
+mod port_mapping;
 mod port_range;
 mod reachability;
 mod reserve;

@@ -24,6 +24,22 @@ fn resident(id: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
+/// Time that a process has had of the processors.
+fn busy(id: u32) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let behind_name = stat.rsplit_once(')').unwrap().1;
+    let ticks: Vec<u64> =
+        behind_name.split_whitespace().skip(11).take(2).map(|word| word.parse().unwrap()).collect();
+    Duration::from_millis(10 * (ticks[0] + ticks[1]))
+}
+
+/// Share of one processor that a process takes, in percent.
+fn share(id: u32, time: Duration) -> f64 {
+    let before = busy(id);
+    std::thread::sleep(time);
+    100.0 * (busy(id) - before).as_secs_f64() / time.as_secs_f64()
+}
+
 fn ping(from: &Container, to: Ipv4Addr) {
     let ran = from.ns.sh(&format!("ping -n -q -c 1 -W 3 {to} && ip neigh flush all"));
     assert_eq!(ran.code, Some(0), "{} cannot reach {to}\n{ran}", from.ns.name());
@@ -55,6 +71,7 @@ fn thousand_containers_reach_one_another_and_the_outside() {
     let controller = host.up();
     let _server = Server::start(&bed.outside.ns, 80);
     let mut all = Vec::new();
+    let (begin, idle) = (Instant::now(), busy(controller.id()));
     let mut times: Vec<Duration> = (0..CONTAINERS).map(|_| attach(&bed, &host, &mut all)).collect();
     let (first, last) = (times[..100].to_vec(), times[CONTAINERS - 100..].to_vec());
     times.sort();
@@ -65,7 +82,14 @@ fn thousand_containers_reach_one_another_and_the_outside() {
         first.iter().sum::<Duration>() / 100,
         last.iter().sum::<Duration>() / 100
     ));
-    measured(&format!("controller: {} KiB resident", resident(controller.id())));
+    let following = 100.0 * (busy(controller.id()) - idle).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let (after, rest) =
+        (share(controller.id(), Duration::from_secs(15)), share(controller.id(), Duration::from_secs(30)));
+    measured(&format!(
+        "controller: {} KiB resident, {following:.2} % of a processor during the attaches, {after:.2} % in the 15 s after \
+         them, {rest:.2} % at rest",
+        resident(controller.id())
+    ));
     assert_matrix(&all);
     let listed = host.json(&["ps"]);
     assert_eq!(listed.as_array().map(Vec::len), Some(CONTAINERS));

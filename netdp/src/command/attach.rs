@@ -11,7 +11,7 @@ use crate::instance::{Session, find_network};
 use crate::model::{AttachmentOptions, EndpointOptions};
 use crate::output;
 use crate::process::Processes;
-use crate::publish::PortSpec;
+use crate::publish;
 
 pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach) -> Result<(), Error> {
     if !bpffs::is_mounted(&bpffs::path(&context.place.run_dir)) {
@@ -38,15 +38,9 @@ fn request(args: &Attach) -> Request {
         ip: args.ip,
         ip6: args.ip6,
         mac_address: args.mac_address,
-        ports: ports(args),
+        ports: publish::with_exposed(&args.publish, &args.expose, args.publish_all),
         ifname: args.ifname.clone(),
         attachment: AttachmentOptions::default(),
-        endpoint: EndpointOptions::default(),
+        endpoint: EndpointOptions { exposed: publish::exposed(&args.expose), ..EndpointOptions::default() },
     }
-}
-
-/// Published ports, and with `-P` those that are exposed.
-fn ports(args: &Attach) -> Vec<PortSpec> {
-    let exposed = args.expose.iter().filter(|_| args.publish_all);
-    args.publish.iter().chain(exposed).cloned().collect()
 }

@@ -134,10 +134,9 @@ fn record(
 }
 
 fn options(args: &Run, networks: &[Network]) -> Result<EndpointOptions, Error> {
-    let exposed = args.expose.iter().flat_map(|spec| &spec.ports);
     Ok(EndpointOptions {
         hostname: args.hostname.clone(),
-        exposed: exposed.map(|port| (port.container_port, port.protocol)).collect(),
+        exposed: crate::publish::exposed(&args.expose),
         resolver: Resolver {
             servers: args.dns.clone(),
             search: args.dns_search.clone(),

@@ -127,7 +127,7 @@ fn an_error_names_the_file_the_line_and_what_is_accepted() {
         ("[endpoint.a]\nnetns = \"a\"", "netdp.toml:2: invalid value of endpoint.a.netns"),
         (
             "[endpoint.a]\nnetns = \"/a\"\npublish = \"99999\"",
-            "netdp.toml:3: endpoint.a.publish: invalid port",
+            "netdp.toml:3: endpoint.a.publish: invalid containerPort",
         ),
         ("[endpoint.a]\nnetns = \"/a\"\nnetwork = [\"b\", \"b\"]", "b is there twice"),
         (

@@ -9,6 +9,18 @@ use nix::time::{ClockId, clock_gettime};
 use super::error::Error;
 use super::{Datapath, bulk, link, quota};
 
+/// The entries of the flow table at one moment: a walk over it is the most that the controller does, and serves both the
+/// counting and the clearing away.
+#[derive(Debug)]
+pub struct FlowTable(pub(super) Vec<(FlowKey, Flow)>);
+
+impl FlowTable {
+    /// Whether nobody talks to anybody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 impl Datapath {
     /// Every entry of a flow that lives; each flow has one per direction.
     ///
@@ -23,9 +35,10 @@ impl Datapath {
     /// Deletes the entries of flows that have ended; says how many.
     ///
     /// # Errors
-    /// The map cannot be read or written.
-    pub fn sweep(&self) -> Result<usize, Error> {
-        let (all, rows) = (self.all_flows()?, self.timer_rows()?);
+    /// A map cannot be read or written.
+    pub fn sweep(&self, table: FlowTable) -> Result<usize, Error> {
+        let all: HashMap<FlowKey, Flow> = table.0.into_iter().collect();
+        let rows = self.timer_rows()?;
         let now = now();
         let ended = all.iter().filter(|(k, f)| has_ended(k, f, &all, &rows, now));
         self.delete_flows(ended.map(|(k, f)| (*k, Some(*f))).collect())

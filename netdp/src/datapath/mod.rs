@@ -45,6 +45,7 @@ pub use attach::{AttachMode, Attachment};
 pub use counters::Events;
 pub use entry::Entry;
 pub use error::Error;
+pub use flows::FlowTable;
 pub use hook::Hook;
 pub use prefilter::{Prefiltered, XdpMode};
 pub use quota::Recount;

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use aya::maps::{Map, MapData, MapError, Queue};
 use netdp_common::quota::{self, Kind};
-use netdp_common::{Flow, Link, Mapping, MappingKey, Payer, Quota, Release, mapping::Side, names};
+use netdp_common::{Flow, FlowKey, Link, Mapping, MappingKey, Payer, Quota, Release, mapping::Side, names};
 
 use super::error::Error;
+use super::flows::FlowTable;
 use super::{Datapath, bulk, link};
 
 /// How much of what each payer has, two's complements.
@@ -35,16 +36,18 @@ impl Datapath {
         push(&mut queue, &all)
     }
 
-    /// Compares what was counted with what is there, and heals what the recount before this one has found as well.
+    /// Compares what was counted with what is there, and heals what the recount before this one has found as well. Gives the
+    /// entries of the flow table as they were.
     ///
     /// # Errors
     /// A map cannot be read or written.
-    pub fn recount(&self, before: &mut Recount) -> Result<(), Error> {
+    pub fn recount(&self, before: &mut Recount) -> Result<FlowTable, Error> {
         let mut queue = self.released()?;
         let pending = pending(&mut queue)?;
         push(&mut queue, &pending)?;
         let earlier: HashMap<Payer, Quota> = self.quotas()?.into_iter().collect();
-        let found = self.found()?;
+        let flows = self.flow_entries()?;
+        let found = self.found(&flows)?;
         let mut wrong = BTreeMap::new();
         for (payer, row) in self.quotas()? {
             let used = row.used.wrapping_sub(pending.get(&payer).copied().unwrap_or_default());
@@ -60,7 +63,8 @@ impl Datapath {
         // A payer's flows are given back to the row of all as well, so that only what that one lacks beyond is its own.
         let heal: Counts = sure.map(|(payer, drift)| (*payer, drift.cast_unsigned())).collect();
         before.0 = wrong;
-        self.heal(heal, before)
+        self.heal(heal, before)?;
+        Ok(FlowTable(flows))
     }
 
     fn heal(&self, heal: Counts, found: &mut Recount) -> Result<(), Error> {
@@ -85,9 +89,9 @@ impl Datapath {
     }
 
     /// What is there, by who pays for it.
-    fn found(&self) -> Result<Counts, Error> {
+    fn found(&self, flows: &[(FlowKey, Flow)]) -> Result<Counts, Error> {
         let mut found = Counts::new();
-        for (_, flow) in self.flow_entries()?.iter().filter(|(_, flow)| flow.is_reply()) {
+        for (_, flow) in flows.iter().filter(|(_, flow)| flow.is_reply()) {
             add(&mut found, Payer::of(flow), 1);
             add(&mut found, Payer::ALL, 1);
         }

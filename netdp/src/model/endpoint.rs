@@ -200,7 +200,7 @@ impl FromStr for Protocol {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),
             "sctp" => Ok(Self::Sctp),
-            _ => Err(format!("invalid protocol {text:?}: tcp, udp and sctp are known")),
+            _ => Err(format!("invalid proto: {text}: tcp, udp and sctp are known")),
         }
     }
 }

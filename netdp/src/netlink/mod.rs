@@ -36,7 +36,7 @@ pub use self::{
     nftables::sort_fragments,
     route::{DefaultRoute, MAIN_TABLE, Route, RouteKind},
     rule::Rule,
-    watch::Watch,
+    watch::{Burst, Watch},
 };
 use crate::host::netns;
 

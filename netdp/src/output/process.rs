@@ -35,7 +35,9 @@ pub fn add_process(document: &mut Value, record: &Record) {
     });
     let environment: Vec<String> =
         record.environment.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let exposed = document["Config"]["ExposedPorts"].take();
     document["Config"] = json!({
+        "ExposedPorts": exposed,
         "Hostname": record.hostname,
         "Cmd": record.command,
         "Env": environment,

@@ -11,7 +11,7 @@ use crate::instance::{find_endpoint, find_network};
 use crate::model::{AttachmentOptions, DEFAULT_NETWORK, Driver, Endpoint, Mac, Network};
 use crate::names::Id;
 use crate::process::{self, Processes};
-use crate::publish::PortSpec;
+use crate::publish::{self, PortSpec};
 use crate::world::open_netns;
 
 /// Where the network of a process comes from.
@@ -142,6 +142,5 @@ fn wanted<'a>(args: &Run, asked: &[NetworkArg], networks: &'a [Network]) -> Resu
 
 /// Published ports, and with `-P` those that are exposed.
 fn ports(args: &Run) -> Vec<PortSpec> {
-    let exposed = args.expose.iter().filter(|_| args.publish_all);
-    args.publish.iter().chain(exposed).cloned().collect()
+    publish::with_exposed(&args.publish, &args.expose, args.publish_all)
 }
