@@ -12,7 +12,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
 use crate::ipam;
-use crate::model::{Attachment, Endpoint, Network, Pool, PublishedPort};
+use crate::model::{Attachment, DEFAULT_NETWORK, Endpoint, Network, Pool, PublishedPort};
 
 pub use process::{add_process, command, status, without_endpoint};
 
@@ -141,7 +141,7 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
         .iter()
         .filter_map(|attachment| {
             let network = networks.iter().find(|network| network.number == attachment.network)?;
-            Some((network.name.to_string(), joined(network, attachment)))
+            Some((network.name.to_string(), joined(network, endpoint, attachment)))
         })
         .collect();
     json!({
@@ -149,7 +149,11 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
         "Name": endpoint.name,
         "Created": timestamp(endpoint.created),
         "State": { "Status": state },
-        "Config": { "ExposedPorts": exposed(endpoint) },
+        "Config": {
+            "Hostname": endpoint.options.hostname.clone().unwrap_or_default(),
+            "ExposedPorts": exposed(endpoint),
+            "Labels": endpoint.options.labels,
+        },
         "NetworkSettings": {
             "SandboxKey": endpoint.netns.path,
             "Ports": ports(endpoint),
@@ -158,7 +162,22 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
     })
 }
 
-/// Offered ports in Docker's form, those that are published among them: `{"80/tcp": {}}`.
+/// Names by which a network knows an endpoint, its own first; the default network knows none, as in Docker.
+fn dns_names(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Vec<String> {
+    if network.name.as_str() == DEFAULT_NETWORK {
+        return Vec::new();
+    }
+    let own = [endpoint.name.to_string()].into_iter().chain(attachment.options.aliases.iter().cloned());
+    let mut names: Vec<String> = Vec::new();
+    for name in own.chain([endpoint.id.short(SHORT).to_owned()]).chain(endpoint.options.hostname.clone()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// Ports that it offers in Docker's form: those that it exposes and those that are published.
 fn exposed(endpoint: &Endpoint) -> Value {
     let published = endpoint.attachments.iter().flat_map(|attachment| &attachment.ports);
     let published = published.map(|port| (port.container_port, port.protocol));
@@ -166,7 +185,7 @@ fn exposed(endpoint: &Endpoint) -> Value {
     Value::Object(all.into_iter().map(|(port, protocol)| (format!("{port}/{protocol}"), json!({}))).collect())
 }
 
-fn joined(network: &Network, attachment: &Attachment) -> Value {
+fn joined(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Value {
     let [pool4, pool6] = [network.pool4(), network.pool6()];
     let gateway = |pool: Option<&Pool>| {
         let pool = pool.filter(|_| !network.is_internal());
@@ -174,6 +193,10 @@ fn joined(network: &Network, attachment: &Attachment) -> Value {
     };
     let length = |pool: Option<&Pool>| pool.map_or(0, |pool| pool.subnet.prefix_len());
     json!({
+        "Aliases": attachment.options.aliases,
+        "DNSNames": dns_names(network, endpoint, attachment),
+        "GwPriority": attachment.options.gw_priority,
+        "Links": attachment.options.links.iter().map(|(alias, other)| format!("{other}:{alias}")).collect::<Vec<_>>(),
         "NetworkID": network.id,
         "EndpointID": attachment.id,
         "Gateway": gateway(pool4),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use clap::Args;
 
 use super::endpoint::ifname;
+use super::process::LinkArg;
 use crate::endpoint_sysctl::EndpointSysctl;
 use crate::model::Mac;
 use crate::names::Name;
@@ -25,6 +26,9 @@ pub struct NetworkConnect {
     /// Another name in the network; may be repeated.
     #[arg(long = "alias", value_name = "NAME")]
     pub aliases: Vec<Name>,
+    /// Know another endpoint by a name; may be repeated.
+    #[arg(long = "link", value_name = "NAME[:ALIAS]")]
+    pub links: Vec<LinkArg>,
     /// The network.
     pub network: String,
     /// Name, id or beginning of an id of the endpoint.

@@ -1,12 +1,15 @@
 //! `netdp attach` and the other commands about endpoints.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
 
 use super::FormatArg;
-use crate::model::{Mac, Protocol};
+use super::connect::InterfaceArgs;
+use super::network::label;
+use super::process::hostname;
+use crate::model::Protocol;
 use crate::names::Name;
 use crate::publish::PortSpec;
 
@@ -33,15 +36,12 @@ pub struct Attach {
     /// The network to join.
     #[arg(long, value_name = "NET", default_value = crate::model::DEFAULT_NETWORK)]
     pub network: String,
-    /// The IPv4 address to take [default: the lowest free one].
-    #[arg(long, value_name = "IP")]
-    pub ip: Option<Ipv4Addr>,
-    /// The IPv6 address to take, in a network with IPv6 [default: the lowest free one].
-    #[arg(long, value_name = "IP")]
-    pub ip6: Option<Ipv6Addr>,
-    /// The MAC of the interface inside [default: 02:42 and the address].
-    #[arg(long, value_name = "MAC")]
-    pub mac_address: Option<Mac>,
+    /// What the interface is to have.
+    #[command(flatten)]
+    pub interface: InterfaceArgs,
+    /// Another name in the network, which must not be the default one; may be repeated.
+    #[arg(long = "network-alias", value_name = "NAME")]
+    pub aliases: Vec<Name>,
     /// A port to publish, in one of the forms below; may be repeated.
     #[arg(short, long = "publish", value_name = "SPEC")]
     pub publish: Vec<PortSpec>,
@@ -51,9 +51,21 @@ pub struct Attach {
     /// Publish every exposed port on a free port of the host.
     #[arg(short = 'P', long)]
     pub publish_all: bool,
-    /// Name of the interface inside [default: the first free of eth0, eth1, ...].
-    #[arg(long, value_name = "NAME", value_parser = ifname)]
-    pub ifname: Option<String>,
+    /// What it calls its host; its networks know it by this name too.
+    #[arg(long, value_name = "NAME", value_parser = hostname)]
+    pub hostname: Option<String>,
+    /// A server for names that no network knows; may be repeated.
+    #[arg(long, value_name = "IP")]
+    pub dns: Vec<IpAddr>,
+    /// A domain in which names are looked for; `.` for none; may be repeated.
+    #[arg(long, value_name = "DOMAIN")]
+    pub dns_search: Vec<String>,
+    /// An option of resolv.conf, such as timeout:2; may be repeated.
+    #[arg(long = "dns-opt", visible_alias = "dns-option", value_name = "OPTION")]
+    pub dns_options: Vec<String>,
+    /// A label; may be repeated.
+    #[arg(long = "label", value_name = "KEY[=VALUE]", value_parser = label)]
+    pub labels: Vec<(String, String)>,
     /// How the result is printed.
     #[command(flatten)]
     pub format: FormatArg,

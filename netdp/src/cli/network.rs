@@ -164,7 +164,7 @@ pub struct NetworkPrune {
 }
 
 /// As in Docker a label may come without a value.
-fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').unwrap_or((text, ""));
     if key.is_empty() {
         Err("a label needs a key".to_owned())

@@ -284,7 +284,7 @@ impl FromStr for AddHost {
 }
 
 /// What the kernel and resolvers take as the name of a host.
-fn hostname(text: &str) -> Result<String, String> {
+pub(super) fn hostname(text: &str) -> Result<String, String> {
     let label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')

@@ -8,9 +8,10 @@ use crate::Error;
 use crate::cli::Attach;
 use crate::host::bpffs;
 use crate::instance::{Session, find_network};
-use crate::model::{AttachmentOptions, EndpointOptions};
+use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Network, Resolver};
+use crate::names::Name;
 use crate::output;
-use crate::process::Processes;
+use crate::process::{self, Processes};
 use crate::publish;
 
 pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach) -> Result<(), Error> {
@@ -22,6 +23,7 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     session.kernel.datapath()?;
     let networks = session.store.networks()?;
     let network = find_network(&networks, &args.network)?;
+    network_scoped(network, &args.aliases)?;
     let known = session.store.endpoint(args.name.as_str())?.map(|endpoint| endpoint.id);
     Processes::of(&session.place).name_is_free(&args.name, known.as_ref())?;
     let endpoint = join(&mut session, &networks, network, &container, &request(args)).await?;
@@ -31,16 +33,43 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     Ok(writeln!(context.out, "{}", endpoint.id)?)
 }
 
+/// The default network knows no names, as in Docker.
+pub(super) fn network_scoped(network: &Network, aliases: &[Name]) -> Result<(), Error> {
+    if network.name.as_str() == DEFAULT_NETWORK && !aliases.is_empty() {
+        return Err(process::Error::Alias.into());
+    }
+    Ok(())
+}
+
 fn request(args: &Attach) -> Request {
     Request {
         id: None,
         name: args.name.clone(),
-        ip: args.ip,
-        ip6: args.ip6,
-        mac_address: args.mac_address,
+        ip: args.interface.ip,
+        ip6: args.interface.ip6,
+        mac_address: args.interface.mac_address,
         ports: publish::with_exposed(&args.publish, &args.expose, args.publish_all),
-        ifname: args.ifname.clone(),
-        attachment: AttachmentOptions::default(),
-        endpoint: EndpointOptions { exposed: publish::exposed(&args.expose), ..EndpointOptions::default() },
+        ifname: args.interface.asked_ifname(),
+        attachment: AttachmentOptions {
+            aliases: args.aliases.iter().map(ToString::to_string).collect(),
+            links: Vec::new(),
+            gw_priority: args.interface.gw_priority,
+            sysctls: args.interface.asked_sysctls(),
+        },
+        endpoint: options(args),
+    }
+}
+
+fn options(args: &Attach) -> EndpointOptions {
+    EndpointOptions {
+        hostname: args.hostname.clone(),
+        exposed: publish::exposed(&args.expose),
+        labels: args.labels.iter().cloned().collect(),
+        resolver: Resolver {
+            servers: args.dns.clone(),
+            search: args.dns_search.clone(),
+            options: args.dns_options.clone(),
+        },
+        ..EndpointOptions::default()
     }
 }

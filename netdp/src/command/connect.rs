@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use super::Context;
+use super::attach::network_scoped;
 use super::detach::{self, Rest};
 use super::join::{Container, Request, join};
 use crate::Error;
@@ -31,6 +32,11 @@ pub(super) async fn connect<W: Write>(
         return Err(Error::AlreadyConnected { endpoint, network });
     }
     let container = Container::of(endpoint)?;
+    network_scoped(network, &args.aliases)?;
+    let mut links = Vec::new();
+    for link in &args.links {
+        links.push((link.alias.clone(), find_endpoint(&endpoints, &link.target)?.name.to_string()));
+    }
     let interface = &args.interface;
     let request = Request {
         id: None,
@@ -42,7 +48,7 @@ pub(super) async fn connect<W: Write>(
         ifname: interface.asked_ifname(),
         attachment: AttachmentOptions {
             aliases: args.aliases.iter().map(ToString::to_string).collect(),
-            links: Vec::new(),
+            links,
             gw_priority: interface.gw_priority,
             sysctls: interface.asked_sysctls(),
         },
