@@ -1,4 +1,5 @@
-//! What the NAT has promised, and the tests that prove it: tests/nat/requirements.txt, read, and shown with the results.
+//! What netdp has promised, and the tests that prove it: tests/nat/requirements.txt of the NAT, tests/system/moby.txt of what
+//! Docker's own tests ask of bridge networks; read, and shown with the results.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 
 /// Where the promises stand in the repository.
-const FILE: &str = "tests/nat/requirements.txt";
+const FILES: [&str; 2] = ["tests/nat/requirements.txt", "tests/system/moby.txt"];
 
 /// What became of a test: by tier and name.
 pub(crate) type Outcomes = BTreeMap<(String, String), Outcome>;
@@ -74,11 +75,17 @@ enum Verdict {
 }
 
 impl Requirements {
-    /// Reads the file of the repository.
+    /// Reads the files of the repository.
     pub(crate) fn read(workspace: &Workspace) -> Result<Self> {
-        let path = workspace.root.join(FILE);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("{FILE} is not as its head describes"))
+        let mut chapters = Vec::new();
+        for file in FILES {
+            let path = workspace.root.join(file);
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let read = Self::parse(&text).with_context(|| format!("{file} is not as its head describes"))?;
+            chapters.extend(read.chapters);
+        }
+        Ok(Self { chapters })
     }
 
     fn parse(text: &str) -> Result<Self> {

@@ -6,6 +6,7 @@ mod connectivity;
 mod endpoints;
 mod failing;
 mod host;
+mod kept;
 
 use std::net::IpAddr;
 
