@@ -23,7 +23,7 @@ fn in_parallel(count: usize, job: impl Fn(usize) + Sync) {
             job(number);
         }
     };
-    thread::scope(|scope| (0..PROCESSES).for_each(|_| drop(scope.spawn(&work))));
+    thread::scope(|scope| (0..PROCESSES).for_each(|_| drop(scope.spawn(work))));
 }
 
 fn network(number: usize) -> String {

@@ -37,7 +37,7 @@ fn busy(id: u32) -> Duration {
 fn share(id: u32, time: Duration) -> f64 {
     let before = busy(id);
     std::thread::sleep(time);
-    100.0 * (busy(id) - before).as_secs_f64() / time.as_secs_f64()
+    100.0 * busy(id).saturating_sub(before).as_secs_f64() / time.as_secs_f64()
 }
 
 fn ping(from: &Container, to: Ipv4Addr) {
@@ -82,7 +82,8 @@ fn thousand_containers_reach_one_another_and_the_outside() {
         first.iter().sum::<Duration>() / 100,
         last.iter().sum::<Duration>() / 100
     ));
-    let following = 100.0 * (busy(controller.id()) - idle).as_secs_f64() / begin.elapsed().as_secs_f64();
+    let following =
+        100.0 * busy(controller.id()).saturating_sub(idle).as_secs_f64() / begin.elapsed().as_secs_f64();
     let (after, rest) =
         (share(controller.id(), Duration::from_secs(15)), share(controller.id(), Duration::from_secs(30)));
     measured(&format!(

@@ -1,6 +1,6 @@
 //! Names that no network has: the servers of the endpoint, the network or the host are asked, from this host's own addresses.
 //!
-//! A client gives up after 5 s. So the first server has [`STAGGER`] to itself, then the next is asked too, and so on; whoever
+//! A client gives up after 5 s. So the first server has `STAGGER` to itself, then the next is asked too, and so on; whoever
 //! answers first has answered, and one that refuses or fails makes way for the next at once. A server that was of no use just
 //! now is asked last for a while.
 

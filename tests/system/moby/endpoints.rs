@@ -155,3 +155,29 @@ fn network_connect_with_mac_address() {
     let shown = host.json(&["inspect", "c1"]);
     assert_eq!(shown["NetworkSettings"]["Networks"]["blue"]["MacAddress"], "02:42:08:26:a9:55");
 }
+
+#[test]
+fn dns_names() {
+    let bed = Bed::new();
+    let host = host_on(&bed);
+    host.netdp(&["network", "create", "shop"]).done();
+    let options = ["--network", "shop", "--network-alias", "sql", "--hostname", "db7"];
+    let attached = bed.container(&host, "db", &options).attached;
+    let names = &attached["NetworkSettings"]["Networks"]["shop"]["DNSNames"];
+    let id = &attached["Id"].as_str().unwrap()[..12];
+    assert_eq!(names, &serde_json::json!(["db", "sql", id, "db7"]));
+}
+
+#[test]
+fn advertise_addresses() {
+    let bed = Bed::new();
+    let host = host_on(&bed);
+    let neighbour = bed.container(&host, "c1", &[]);
+    let before = bed.container(&host, "c2", &["--ip", "172.17.0.9", "--mac-address", "02:42:00:00:00:01"]);
+    assert!(ping(&neighbour.ns, before.address) && ping(&host.ns, before.address));
+    host.netdp(&["detach", "c2"]).done();
+    let after = bed.container(&host, "c3", &["--ip", "172.17.0.9", "--mac-address", "02:42:00:00:00:02"]);
+    assert_eq!(after.address, before.address);
+    assert!(ping(&neighbour.ns, after.address), "a neighbour that knows the MAC of before");
+    assert!(ping(&host.ns, after.address), "the host, which knows it too");
+}
