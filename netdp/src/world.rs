@@ -369,6 +369,16 @@ impl Kernel {
         }
     }
 
+    /// Somebody else may have had the address, and another MAC. Containers need not be told, as the programs write the MAC that
+    /// a frame is for; but the host knows it for itself.
+    async fn forget_predecessor(&self, veth: &Veth) -> Result<(), Error> {
+        let bridge = self.number(&veth.bridge).await?;
+        for address in &veth.inside.addresses {
+            self.netlink.forget_neighbour(bridge, address.addr()).await?;
+        }
+        Ok(())
+    }
+
     async fn configure_inside(&self, inside: &Inside) -> Result<(), Error> {
         let ns = open_netns(&inside.netns)?;
         netns::in_netns(ns.as_fd(), || set_inside(inside))??;
@@ -534,7 +544,10 @@ impl World for Kernel {
             Step::SetMtuOfVeth { name, veth } => self.set_mtu_of_veth(name, veth).await,
             Step::SetUp { link } => Ok(self.netlink.set_up(self.number(link).await?).await?),
             Step::CreateVeth { name, veth } => self.create_veth(name, veth).await,
-            Step::ConfigureInside { veth } => self.configure_inside(&veth.inside).await,
+            Step::ConfigureInside { veth } => {
+                self.forget_predecessor(veth).await?;
+                self.configure_inside(&veth.inside).await
+            }
             Step::LeadOut(ways) => self.lead_out(ways).await,
             Step::CreateLan { lan } => self.create_lan(lan).await,
             Step::RemoveLan { lan } => self.remove_lan(lan).await,

@@ -401,7 +401,7 @@ fn commands_that_need_the_datapath_say_so_when_it_is_down() {
 fn bridge_name_of_somebody_elses_interface_is_refused() {
     let bed = Bed::new();
     let host = bed.host("h1");
-    host.ns.sh("ip link add br9 type bridge").done();
+    host.ns.sh("ip link add br9 type veth peer name br9-peer").done();
     host.up_once();
     assert_refused(&host, &["network", "create", "-o", "bridge-name=br9", "green"], 1, "br9");
     assert_refused(&host, &["network", "create", "-o", "bridge-name=up0", "green"], 1, "up0");

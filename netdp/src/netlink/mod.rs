@@ -8,6 +8,7 @@ mod address;
 mod error;
 mod lan;
 mod link;
+mod neighbour;
 mod nftables;
 mod qdisc;
 mod route;
