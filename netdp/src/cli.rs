@@ -29,9 +29,12 @@ pub use trace::*;
     about = "Container networking whose packets are moved by eBPF",
     after_help = "Begin with:\n  \
         netdp check                                        what this machine offers\n  \
-        netdp up --once                                    bring the datapath up\n  \
-        netdp attach --netns /run/netns/web --name web -p 8080:80\n  \
-        netdp ps                                           who is attached\n  \
+        netdp up                                           bring the datapath up, and serve it\n  \
+        netdp network create shop\n  \
+        netdp run -d --name web --network shop -p 8080:80 -- python3 -m http.server 80\n  \
+        netdp attach --netns /run/netns/db --name db --network shop\n  \
+        netdp ps                                           who is there\n  \
+        netdp trace web db tcp:5432                        what would become of a packet, and why\n  \
         netdp down                                         take all of it away\n\n\
         Exit codes: 0 done, 1 failed, 2 wrong command line, 3 the host lacks something."
 )]
@@ -96,6 +99,7 @@ pub enum Command {
     /// Take away everything that netdp made on this host
     Down(Down),
     /// Show the datapath; exit 0 when it is up
+    #[command(after_help = "Examples:\n  netdp status\n  netdp status -o json | jq .drops")]
     Status(Plain),
     /// Show what this kernel and machine offer and lack, or compare kernel and database; changes nothing
     Check(Check),
@@ -128,8 +132,10 @@ pub enum Command {
     /// Show which ports of the host lead to an endpoint
     Port(Port),
     /// List the live flows
+    #[command(after_help = "Examples:\n  netdp flows\n  netdp flows -o json | jq length")]
     Flows(Plain),
     /// Count dropped packets by reason
+    #[command(after_help = "Examples:\n  netdp drops\n  netdp drops -o json")]
     Drops(Plain),
     /// Show step by step what would become of a packet, and by which rule
     Trace(Trace),
@@ -312,6 +318,23 @@ mod tests {
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("netdp").chain(line.split_whitespace()))
+    }
+
+    /// Each command that does something, with its name as typed.
+    fn leaves(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+        let shown = command.get_subcommands().filter(|it| !it.is_hide_set() && it.get_name() != "help");
+        let below: Vec<_> = shown.flat_map(|it| leaves(it, &format!("{path} {}", it.get_name()))).collect();
+        if below.is_empty() { vec![(path.to_owned(), command.clone())] } else { below }
+    }
+
+    #[test]
+    fn every_command_teaches_by_an_example() {
+        let all = leaves(&Cli::command(), "netdp");
+        assert!(all.len() > 30, "{}", all.len());
+        for (path, command) in all {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains(&path), "{path}: {help}");
+        }
     }
 
     #[test]

@@ -84,6 +84,9 @@ pub struct Detach {
 
 /// `netdp ps`
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Examples:\n  netdp ps\n  netdp ps -a      also what has ended, and whose namespace is gone\n  netdp ps -q"
+)]
 pub struct Ps {
     /// Also those whose network namespace is gone.
     #[arg(short, long)]
@@ -98,6 +101,7 @@ pub struct Ps {
 
 /// `netdp inspect`
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  netdp inspect web\n  netdp inspect web | jq .NetworkSettings.Networks")]
 pub struct Inspect {
     /// Name, id or beginning of an id.
     pub name: String,

@@ -9,7 +9,7 @@ use crate::deny::{self, Prefix};
 #[derive(Debug, Subcommand)]
 pub enum Limits {
     /// List the limits: value, default, range, and of what each is
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", after_help = "Examples:\n  netdp limits ls\n  netdp limits ls -o json")]
     Ls(Plain),
     /// Set limits; they hold at once, for flows that begin, and after the next `netdp up`. Only that of the table waits for
     /// the `netdp up` after the next `netdp down`
@@ -42,7 +42,10 @@ pub struct LimitsReset {
 #[derive(Debug, Subcommand)]
 pub enum Defaults {
     /// List the defaults
-    #[command(visible_alias = "list")]
+    #[command(
+        visible_alias = "list",
+        after_help = "Examples:\n  netdp defaults ls\n  netdp defaults ls -o json"
+    )]
     Ls(Plain),
     /// Set defaults; they hold at once, for new flows, and after the next `netdp up`
     Set(DefaultsSet),
@@ -74,7 +77,7 @@ pub struct DefaultsReset {
 #[derive(Debug, Subcommand)]
 pub enum Timers {
     /// List the timers: seconds, default, what an RFC asks for, and what each is for
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", after_help = "Examples:\n  netdp timers ls\n  netdp timers ls -o json")]
     Ls(Plain),
     /// Set timers; they hold at once, for the flows that are there too, and after the next `netdp up`
     Set(TimersSet),
@@ -114,7 +117,7 @@ pub enum Deny {
     #[command(visible_alias = "remove")]
     Rm(DenyRm),
     /// Show the deny list
-    #[command(visible_alias = "list")]
+    #[command(visible_alias = "list", after_help = "Examples:\n  netdp deny ls\n  netdp deny ls -o json")]
     Ls(Plain),
 }
 
