@@ -83,7 +83,8 @@ fn two_processes_reach_each_other_and_leave_nothing() {
     assert!(hosts.contains(&format!("{one}\t{}", &id[..12])), "{hosts}");
     assert!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
     let resolv = exec(&host, "one", "cat /etc/resolv.conf").ok().stdout;
-    assert!(resolv.starts_with("nameserver 172.17.0.1\n") && resolv.contains("options ndots:0"), "{resolv}");
+    // Nobody answers on a gateway after `up --once`.
+    assert_eq!(resolv, fs::read_to_string("/etc/resolv.conf").unwrap());
     host.netdp(&["rm", "-f", "one", "two"]).done();
     assert_eq!(host.json(&["ps", "-a"]), serde_json::json!([]));
     before.assert_still(&host);
@@ -241,6 +242,7 @@ fn modes_share_the_networks_that_they_name() {
 fn several_networks_each_with_an_address_that_was_asked_for() {
     let bed = Bed::new();
     let host = up(&bed);
+    let _controller = host.up();
     host.netdp(&["network", "create", "--subnet", "10.5.0.0/24", "blue"]).done();
     host.netdp(&["network", "create", "--subnet", "10.6.0.0/24", "red"]).done();
     start(
@@ -340,6 +342,7 @@ fn a_link_is_a_line_and_variables_one_way() {
 fn the_operators_lines_of_hosts_and_resolvers() {
     let bed = Bed::new();
     let host = up(&bed);
+    let _controller = host.up();
     let line = [
         "run",
         "--rm",

@@ -19,7 +19,7 @@ use super::Context;
 use super::join::{Container, Request, join};
 use crate::Error;
 use crate::cli::Run;
-use crate::host::{bpffs, netns};
+use crate::host::{bpffs, lock, netns};
 use crate::instance::{self, Place, Session};
 use crate::model::{Endpoint, EndpointOptions, Network, Resolver};
 use crate::names::{Id, Name};
@@ -166,7 +166,9 @@ impl Making<'_> {
         self.processes.save(record)?;
         let endpoint = self.join(session, record, launch.task.pid).await?;
         let directory = self.processes.directory(&record.id);
-        let mounts = files::write(&directory, record, self.resolved, endpoint.as_ref())?;
+        // Without a resolver, as after `netdp up --once`, nobody answers on a gateway.
+        let is_served = lock::resolver_pid(&session.place.run_dir).is_some();
+        let mounts = files::write(&directory, record, (self.resolved, is_served), endpoint.as_ref())?;
         record.environment = files::environment(self.args, record);
         let child = launch.start(&Start { mounts, program: program(record) })?;
         record.started = Some(instance::now());

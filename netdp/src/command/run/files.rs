@@ -87,12 +87,14 @@ fn linked(
 }
 
 /// Writes the process's own files and says what they are mounted over. Who shares the network of a process shares its files.
+/// `of` is where it lives, and whether a resolver answers on the gateways there.
 pub(super) fn write(
     directory: &Path,
     record: &Record,
-    resolved: &Resolved<'_>,
+    of: (&Resolved<'_>, bool),
     endpoint: Option<&Endpoint>,
 ) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
+    let (resolved, is_served) = of;
     if let Resolved::Container(other) = resolved {
         let theirs = directory.with_file_name(other.id.as_str());
         return Ok(mounts(&theirs));
@@ -108,7 +110,7 @@ pub(super) fn write(
     };
     let gateways = gateways(resolved);
     let resolver = match gateways.as_slice() {
-        [] => resolver::of_host(&options.resolver, &host),
+        gateways if gateways.is_empty() || !is_served => resolver::of_host(&options.resolver, &host),
         gateways => resolver::of_networks(gateways, &options.resolver, &host),
     };
     hosts::write(&directory.join("hosts"), &hosts)?;
