@@ -198,7 +198,9 @@ impl Join<'_> {
         let Some(endpoint) = session.store.endpoint(self.request.name.as_str())? else {
             return Ok(Known::Not);
         };
-        if self.container.is(&endpoint.netns) {
+        // Of one that is gone, nothing is left that could be known by: its number may be another's by now.
+        let is_remnant = endpoint.attachments.is_empty() && open_netns(&endpoint.netns).is_err();
+        if self.container.is(&endpoint.netns) && !is_remnant {
             return Ok(Known::Same(endpoint));
         }
         // Another namespace was made where it was. The kernel removes the interfaces of the old one by and by, and
