@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tests::namespace::Namespace;
+use tests::process::measured as report;
 use tests::server::{Server, ask_datagram, ask_stream};
 use tests::topology::{Bed, Container, Host};
 
@@ -341,14 +342,14 @@ fn everybody_reaches_whom_the_rules_say_and_nobody_else() {
     let measured = measure(&world.host, &cells);
     let deviations: Vec<String> =
         cells.iter().zip(&measured).filter_map(|(cell, measured)| cell.deviation(measured)).collect();
-    println!("{}", shown(&rows, &cells, &measured));
-    println!(
-        "{} cells, {} deviations; {:.1} s to build, {:.1} s to measure",
+    report(&format!(
+        "{} cells, {} deviations; {:.1} s to build, {:.1} s to measure\n{}",
         cells.len(),
         deviations.len(),
         built.as_secs_f64(),
-        begun.elapsed().as_secs_f64()
-    );
+        begun.elapsed().as_secs_f64(),
+        shown(&rows, &cells, &measured)
+    ));
     assert!(deviations.is_empty(), "{deviations:#?}");
     for reason in ["direct_routing", "inter_network", "internal_network", "icc_disabled", "unpublished"] {
         assert!(dropped(&world.host, reason) > 0, "nothing was dropped for {reason}");
