@@ -82,6 +82,7 @@ fn two_processes_reach_each_other_and_leave_nothing() {
     let hosts = exec(&host, "one", "cat /etc/hosts").ok().stdout;
     assert!(hosts.contains(&format!("{one}\t{}", &id[..12])), "{hosts}");
     assert!(hosts.contains("127.0.0.1\tlocalhost"), "{hosts}");
+    assert!(hosts.lines().any(|line| line.starts_with("::1\tlocalhost")), "{hosts}");
     let resolv = exec(&host, "one", "cat /etc/resolv.conf").ok().stdout;
     // Nobody answers on a gateway after `up --once`.
     assert_eq!(resolv, fs::read_to_string("/etc/resolv.conf").unwrap());
