@@ -138,7 +138,7 @@ impl Options {
         if !options.masquerade
             && let Some((key, value)) = pairs.iter().find(|(key, _)| is_of_masquerade(key))
         {
-            return Err(invalid(key, value, "nothing where masquerade is off"));
+            return Err(Error::invalid_value(key, value, "nothing where masquerade is off"));
         }
         Ok(options)
     }
@@ -173,7 +173,11 @@ impl Options {
     pub fn fit_internal(&self, internal: bool) -> Result<(), Error> {
         let isolated = [self.gateway_mode4, self.gateway_mode6].contains(&GatewayMode::Isolated);
         if isolated && !internal {
-            return Err(invalid("gateway-mode", "isolated", "isolated together with --internal only"));
+            return Err(Error::invalid_value(
+                "gateway-mode",
+                "isolated",
+                "isolated together with --internal only",
+            ));
         }
         Ok(())
     }
@@ -199,7 +203,7 @@ impl Options {
             Some("bridge-name") => self.bridge_name = Some(bridge_name(key, value)?),
             Some("host-binding") => {
                 self.host_binding =
-                    value.parse().map_err(|_| invalid(key, value, "an address of the host"))?;
+                    value.parse().map_err(|_| Error::invalid_value(key, value, "an address of the host"))?;
             }
             Some("snat-ip") => value.split(',').try_for_each(|address| self.set_snat_ip(key, address))?,
             Some("masquerade-exclude") => value.split(',').try_for_each(|net| self.exclude(key, net))?,
@@ -224,16 +228,16 @@ impl Options {
         let several = match value.parse() {
             Ok(IpAddr::V4(address)) if !key.ends_with('6') => self.snat4.replace(address).is_some(),
             Ok(IpAddr::V6(address)) if !key.ends_with('4') => self.snat6.replace(address).is_some(),
-            _ => return Err(invalid(key, value, SNAT_IPS)),
+            _ => return Err(Error::invalid_value(key, value, SNAT_IPS)),
         };
-        if several { Err(invalid(key, value, SNAT_IPS)) } else { Ok(()) }
+        if several { Err(Error::invalid_value(key, value, SNAT_IPS)) } else { Ok(()) }
     }
 
     fn add_server(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let accepted = "addresses of three name servers at most, as in 192.0.2.1,2001:db8::1";
-        let server: IpAddr = value.parse().map_err(|_| invalid(key, value, accepted))?;
+        let server: IpAddr = value.parse().map_err(|_| Error::invalid_value(key, value, accepted))?;
         if server.is_unspecified() || server.is_multicast() || self.dns.len() == MOST_SERVERS {
-            return Err(invalid(key, value, accepted));
+            return Err(Error::invalid_value(key, value, accepted));
         }
         self.dns.push(server);
         Ok(())
@@ -242,19 +246,24 @@ impl Options {
     fn exclude(&mut self, key: &str, value: &str) -> Result<(), Error> {
         let alone = || value.parse::<IpAddr>().map(IpNet::from);
         let accepted = "networks without host bits, as in 10.0.0.0/8,fd00::/8";
-        let net: IpNet = value.parse().or_else(|_| alone()).map_err(|_| invalid(key, value, accepted))?;
+        let net: IpNet =
+            value.parse().or_else(|_| alone()).map_err(|_| Error::invalid_value(key, value, accepted))?;
         if net != net.trunc() {
-            return Err(invalid(key, value, accepted));
+            return Err(Error::invalid_value(key, value, accepted));
         }
-        let mapped: Ipv6Net = MAPPED.parse().map_err(|_| invalid(key, value, accepted))?;
+        let mapped: Ipv6Net = MAPPED.parse().map_err(|_| Error::invalid_value(key, value, accepted))?;
         if let IpNet::V6(net) = net
             && (net.contains(&mapped) || mapped.contains(&net))
         {
-            return Err(invalid(key, value, "no IPv6 network that has IPv4 addresses in it (::ffff:0:0/96)"));
+            return Err(Error::invalid_value(
+                key,
+                value,
+                "no IPv6 network that has IPv4 addresses in it (::ffff:0:0/96)",
+            ));
         }
         self.masquerade_exclude.insert(net);
         if self.masquerade_exclude.len() > MOST_EXCLUDED {
-            return Err(invalid(key, value, "64 networks at most"));
+            return Err(Error::invalid_value(key, value, "64 networks at most"));
         }
         Ok(())
     }
@@ -273,34 +282,30 @@ fn unknown(key: &str) -> Error {
     Error::UnknownOption { key: key.to_owned(), known: known.join(", ") }
 }
 
-/// A value that an option does not take.
-pub(crate) fn invalid(key: &str, value: &str, accepted: &'static str) -> Error {
-    Error::InvalidValue { key: key.to_owned(), value: value.to_owned(), accepted }
-}
-
 /// What Go's `strconv.ParseBool` takes, as Docker does.
 pub(crate) fn boolean(key: &str, value: &str) -> Result<bool, Error> {
     match value {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(invalid(key, value, "true or false")),
+        _ => Err(Error::invalid_value(key, value, "true or false")),
     }
 }
 
 /// By the names of RFC 4787, 4.1 and 5.
 pub fn dependence(key: &str, value: &str) -> Result<Dependence, Error> {
     Dependence::named(value)
-        .ok_or_else(|| invalid(key, value, "endpoint-independent or address-and-port-dependent"))
+        .ok_or_else(|| Error::invalid_value(key, value, "endpoint-independent or address-and-port-dependent"))
 }
 
 fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode, Error> {
-    GatewayMode::named(value)
-        .ok_or_else(|| invalid(key, value, "nat, nat-unprotected, routed or (with --internal) isolated"))
+    GatewayMode::named(value).ok_or_else(|| {
+        Error::invalid_value(key, value, "nat, nat-unprotected, routed or (with --internal) isolated")
+    })
 }
 
 fn mtu(key: &str, value: &str) -> Result<u32, Error> {
     let mtu = value.parse().ok().filter(|mtu| MTUS.contains(mtu));
-    mtu.ok_or_else(|| invalid(key, value, "68 to 65535 bytes"))
+    mtu.ok_or_else(|| Error::invalid_value(key, value, "68 to 65535 bytes"))
 }
 
 /// A number comes behind it.
@@ -309,7 +314,7 @@ pub(crate) fn ifname_prefix(key: &str, value: &str) -> Result<String, Error> {
     if plain && (1..=MAX_NAME - 4).contains(&value.len()) {
         return Ok(value.to_owned());
     }
-    Err(invalid(key, value, "1 to 11 letters, digits, `_` or `-`"))
+    Err(Error::invalid_value(key, value, "1 to 11 letters, digits, `_` or `-`"))
 }
 
 pub(crate) fn bridge_name(key: &str, value: &str) -> Result<String, Error> {
@@ -318,7 +323,7 @@ pub(crate) fn bridge_name(key: &str, value: &str) -> Result<String, Error> {
     if plain && fits {
         return Ok(value.to_owned());
     }
-    Err(invalid(key, value, "1 to 15 letters, digits, `_`, `.` or `-`"))
+    Err(Error::invalid_value(key, value, "1 to 15 letters, digits, `_`, `.` or `-`"))
 }
 
 #[cfg(test)]

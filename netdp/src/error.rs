@@ -338,6 +338,11 @@ fn list(errors: &[Error]) -> String {
 }
 
 impl Error {
+    /// A value that an option does not take.
+    pub fn invalid_value(key: &str, value: &str, accepted: &'static str) -> Self {
+        Self::InvalidValue { key: key.to_owned(), value: value.to_owned(), accepted }
+    }
+
     /// A failed file operation, for `map_err`.
     pub fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();

@@ -1,6 +1,6 @@
 //! What `-o` can say of a macvlan or ipvlan network. Pure: nothing of the host is looked at.
 
-use crate::bridge_options::{MTUS, ifname_prefix, invalid};
+use crate::bridge_options::{MTUS, ifname_prefix};
 use crate::model::{IpvlanMode, LanMode, MacvlanMode};
 use crate::netlink::MAX_NAME;
 use crate::routes;
@@ -136,12 +136,12 @@ fn parent(key: &str, value: &str) -> Result<String, crate::Error> {
     if fits && value != "." && value != ".." {
         return Ok(value.to_owned());
     }
-    Err(invalid(key, value, "the name of an interface, of 1 to 15 letters"))
+    Err(crate::Error::invalid_value(key, value, "the name of an interface, of 1 to 15 letters"))
 }
 
 fn mtu(key: &str, value: &str) -> Result<u32, crate::Error> {
     let mtu = value.parse().ok().filter(|mtu| MTUS.contains(mtu));
-    mtu.ok_or_else(|| invalid(key, value, "68 to 65535 bytes"))
+    mtu.ok_or_else(|| crate::Error::invalid_value(key, value, "68 to 65535 bytes"))
 }
 
 fn mode(kind: Kind, key: &str, value: &str) -> Result<LanMode, crate::Error> {
@@ -150,11 +150,13 @@ fn mode(kind: Kind, key: &str, value: &str) -> Result<LanMode, crate::Error> {
         (Kind::Macvlan, "private") => Ok(LanMode::Macvlan(MacvlanMode::Private)),
         (Kind::Macvlan, "vepa") => Ok(LanMode::Macvlan(MacvlanMode::Vepa)),
         (Kind::Macvlan, "passthru") => Ok(LanMode::Macvlan(MacvlanMode::Passthru)),
-        (Kind::Macvlan, _) => Err(invalid(key, value, "bridge, private, vepa or passthru")),
+        (Kind::Macvlan, _) => {
+            Err(crate::Error::invalid_value(key, value, "bridge, private, vepa or passthru"))
+        }
         (Kind::Ipvlan, "l2") => Ok(LanMode::Ipvlan(IpvlanMode::L2)),
         (Kind::Ipvlan, "l3") => Ok(LanMode::Ipvlan(IpvlanMode::L3)),
         (Kind::Ipvlan, "l3s") => Ok(LanMode::Ipvlan(IpvlanMode::L3s)),
-        (Kind::Ipvlan, _) => Err(invalid(key, value, "l2, l3 or l3s")),
+        (Kind::Ipvlan, _) => Err(crate::Error::invalid_value(key, value, "l2, l3 or l3s")),
     }
 }
 

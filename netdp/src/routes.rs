@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::Error;
-use crate::bridge_options::invalid;
 use crate::ipam;
 use crate::model::{NetworkRoute, Pool};
 
@@ -33,7 +32,7 @@ pub fn read(key: &str, value: &str, routes: &mut Vec<Asked>) -> Result<(), Error
     let before = routes.len();
     for text in value.split_whitespace() {
         let (to, via) = text.split_once(',').map_or((text, None), |(to, via)| (to, Some(via)));
-        let refused = || invalid(key, text, ACCEPTED);
+        let refused = || Error::invalid_value(key, text, ACCEPTED);
         let to: IpNet = to.parse().map_err(|_| refused())?;
         let via: Option<IpAddr> = via.map(str::parse).transpose().map_err(|_| refused())?;
         let same_family = via.is_none_or(|via| via.is_ipv4() == to.addr().is_ipv4());
@@ -43,7 +42,7 @@ pub fn read(key: &str, value: &str, routes: &mut Vec<Asked>) -> Result<(), Error
         }
         routes.push(Asked { to, via });
     }
-    if routes.len() == before { Err(invalid(key, value, ACCEPTED)) } else { Ok(()) }
+    if routes.len() == before { Err(Error::invalid_value(key, value, ACCEPTED)) } else { Ok(()) }
 }
 
 /// With their next hops, which the network must be able to reach.
@@ -60,7 +59,7 @@ pub fn resolve(routes: &[Asked], pools: &[&Pool], hops: Hops) -> Result<Vec<Netw
             return Err(ipam::Error::Outside { what: "next hop", value, subnet }.into());
         }
         if hops == Hops::GatewayOnly && via != pool.gateway {
-            return Err(invalid(
+            return Err(Error::invalid_value(
                 "route",
                 &via.to_string(),
                 "no next hop but the gateway in a bridge network: no endpoint forwards for others",

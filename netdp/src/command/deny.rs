@@ -4,7 +4,8 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::{Context, up};
+use super::Context;
+use super::commit::commit;
 use crate::Error;
 use crate::cli::{DenyAdd, DenyRm};
 use crate::deny::Prefix;
@@ -29,7 +30,7 @@ pub(super) async fn add<W: Write>(context: &mut Context<'_, W>, args: &DenyAdd) 
         change.add_denied(Denied { prefix: *prefix, created })?;
     }
     let applied = apply(&mut session.kernel, &args.prefixes).await;
-    let result = up::commit(change, applied, &mut session.kernel).await;
+    let result = commit(change, applied, &mut session.kernel).await;
     session.unmark()?;
     result?;
     print(context, &args.prefixes)

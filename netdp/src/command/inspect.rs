@@ -1,6 +1,5 @@
 //! `netdp inspect`.
 
-use std::collections::BTreeSet;
 use std::io::Write;
 
 use super::Context;
@@ -16,15 +15,11 @@ use crate::process::Processes;
 pub(super) async fn inspect<W: Write>(context: &mut Context<'_, W>, args: &Inspect) -> Result<(), Error> {
     let (networks, endpoints) = instance::read(&context.place)?;
     let processes = Processes::of(&context.place);
+    let links = Netlink::here()?.link_names().await?;
     let line = match (find_endpoint(&endpoints, &args.name), processes.find(&args.name)) {
-        (Ok(endpoint), _) => Line::new(endpoint.clone(), processes.get(&endpoint.id), &host_links().await?),
+        (Ok(endpoint), _) => Line::new(endpoint.clone(), processes.get(&endpoint.id), &links),
         (Err(_), Ok(record)) => Line::of_process(record),
         (Err(error), Err(_)) => return Err(error),
     };
     Ok(output::document(context.out, &line.document(&networks))?)
-}
-
-/// Names of this host's interfaces.
-pub(super) async fn host_links() -> Result<BTreeSet<String>, Error> {
-    Ok(Netlink::here()?.links().await?.into_iter().map(|link| link.name).collect())
 }

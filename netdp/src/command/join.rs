@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::up::commit;
+use super::commit::commit;
 use super::{detach, gone, host_ports};
 use crate::Error;
 use crate::desired::veth_alias;

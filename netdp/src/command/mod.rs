@@ -3,6 +3,7 @@
 mod attach;
 mod check;
 mod check_deep;
+mod commit;
 mod configured;
 mod connect;
 mod defaults;

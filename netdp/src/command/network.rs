@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::up::commit;
+use super::commit::commit;
 use crate::Error;
-use crate::bridge_options::{Options, given, invalid};
+use crate::bridge_options::{Options, given};
 use crate::cli::DriverArg;
 use crate::desired::Desired;
 use crate::host::pools;
@@ -252,7 +252,8 @@ impl Families {
         }
         for (name, address) in &asked.aux_addresses {
             let parsed = address.parse();
-            let parsed: IpAddr = parsed.map_err(|_| invalid("--aux-address", address, "NAME=IP"))?;
+            let parsed: IpAddr =
+                parsed.map_err(|_| Error::invalid_value("--aux-address", address, "NAME=IP"))?;
             let request = requests.of(parsed, || format!("--aux-address {name}={address}"))?;
             request.reserved.insert(name.clone(), parsed);
         }
@@ -367,7 +368,11 @@ const LEAST_MTU6: u32 = 1280;
 
 fn ipv6_fits(mtu: u32) -> Result<(), Error> {
     if mtu < LEAST_MTU6 {
-        return Err(invalid("mtu", &mtu.to_string(), "1280 bytes or more in a network with IPv6"));
+        return Err(Error::invalid_value(
+            "mtu",
+            &mtu.to_string(),
+            "1280 bytes or more in a network with IPv6",
+        ));
     }
     Ok(())
 }

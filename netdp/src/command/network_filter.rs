@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::Error;
-use crate::bridge_options::{boolean, invalid};
+use crate::bridge_options::boolean;
 use crate::model::{Endpoint, Network};
 
 /// A wish of `network ls`.
@@ -24,7 +24,7 @@ impl Filter {
         let filter = Self::read(pairs, &OF_LS)?;
         for value in filter.values("type") {
             if !["custom", "builtin"].contains(&value.as_str()) {
-                return Err(invalid("-f type", value, "custom or builtin"));
+                return Err(Error::invalid_value("-f type", value, "custom or builtin"));
             }
         }
         filter.values("dangling").iter().try_for_each(|value| boolean("-f dangling", value).map(drop))?;
@@ -36,7 +36,8 @@ impl Filter {
         let mut filter = Self::read(pairs, &OF_PRUNE)?;
         if let Some(values) = filter.wishes.get_mut("until") {
             for value in values {
-                let limit = until(value, now).ok_or_else(|| invalid("--filter until", value, UNTIL))?;
+                let limit =
+                    until(value, now).ok_or_else(|| Error::invalid_value("--filter until", value, UNTIL))?;
                 *value = limit.to_string();
             }
         }

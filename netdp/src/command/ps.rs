@@ -6,11 +6,11 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::inspect::host_links;
 use crate::Error;
 use crate::cli::Ps;
 use crate::instance;
 use crate::model::{Endpoint, Network};
+use crate::netlink::Netlink;
 use crate::output;
 use crate::process::{Processes, Record};
 
@@ -19,7 +19,7 @@ const HEADINGS: [&str; 7] = ["ENDPOINT ID", "NAME", "COMMAND", "STATUS", "ADDRES
 pub(super) async fn ps<W: Write>(context: &mut Context<'_, W>, args: &Ps) -> Result<(), Error> {
     let (networks, endpoints) = instance::read(&context.place)?;
     let records = Processes::of(&context.place).all()?;
-    let links = host_links().await?;
+    let links = Netlink::here()?.link_names().await?;
     let all = lines(endpoints, records, &links);
     let shown: Vec<Line> = all.into_iter().filter(|line| args.all || line.state == "running").collect();
     if context.is_json() {

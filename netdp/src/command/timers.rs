@@ -7,7 +7,8 @@ use netdp_common::State;
 use netdp_common::settings::{self, LONGEST, Refused, SHORTEST};
 use serde_json::{Value, json};
 
-use super::{Context, up};
+use super::Context;
+use super::commit::commit;
 use crate::Error;
 use crate::cli::{TimersReset, TimersSet};
 use crate::instance::{self, Place, Session};
@@ -56,7 +57,7 @@ pub(super) async fn change(
     }
     session.mark_all()?;
     let applied = instance::sync(&session.store, &mut session.kernel).await;
-    let result = up::commit(change, applied, &mut session.kernel).await;
+    let result = commit(change, applied, &mut session.kernel).await;
     session.unmark()?;
     result
 }

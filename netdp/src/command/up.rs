@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use netdp_common::Limit;
 
+use super::commit::commit;
 use super::{Context, check, configured, detach, gone, network, rehearsal, run, status};
 use crate::Error;
 use crate::clash;
@@ -23,7 +24,6 @@ use crate::model::{
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::plan::Step;
-use crate::reconcile::Applied;
 use crate::service;
 use crate::store::Change;
 use crate::world::{Kernel, World};
@@ -168,25 +168,6 @@ async fn clear_lans(session: &mut Session, networks: &[Network], before: &[Endpo
         detach::clear(&mut session.kernel, networks, left, endpoint).await?;
     }
     Ok(())
-}
-
-/// Keeps what was applied when the database keeps it too.
-pub(super) async fn commit(
-    change: Change<'_>,
-    applied: Result<Applied, Error>,
-    kernel: &mut Kernel,
-) -> Result<(), Error> {
-    let applied = applied?;
-    match change.commit() {
-        Ok(()) => {
-            applied.keep();
-            Ok(())
-        }
-        Err(error) => {
-            applied.undo(kernel).await;
-            Err(error.into())
-        }
-    }
 }
 
 /// After a first `up` that failed: its steps are undone already, and with them all but these.

@@ -1,6 +1,7 @@
 //! Network interfaces: bridges, veth pairs and whatever else a host has.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
@@ -124,6 +125,11 @@ impl Netlink {
         let what = Request { operation: "list", object: "network interfaces" };
         let message = RouteNetlinkMessage::GetLink(without_statistics(LinkUnspec::new_with_index(0)));
         Ok(self.dump(what, message).await?.iter().filter_map(link_in).collect())
+    }
+
+    /// Names of all interfaces of the namespace.
+    pub async fn link_names(&self) -> Result<BTreeSet<String>, Error> {
+        Ok(self.links().await?.into_iter().map(|link| link.name).collect())
     }
 
     /// The interface called `name`, if there is one.
