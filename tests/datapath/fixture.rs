@@ -264,6 +264,11 @@ impl<A: Stations> WorldOf<A> {
         self.machine.put_port(port, backend);
     }
 
+    /// Withdraws a port that is published on all addresses.
+    pub(crate) fn withdraw(&mut self, port: u16, protocol: u8) {
+        self.machine.remove_port(&PortKey::new(A::ANY, Port::new(port), protocol));
+    }
+
     /// MAC of the bridge of network 1.
     pub(crate) fn bridge_mac(&self) -> [u8; 6] {
         self.machine.mac("br0").0

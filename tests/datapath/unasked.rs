@@ -3,7 +3,7 @@
 
 use std::net::TcpListener;
 
-use netdp_common::{Port, Reason, names, proto, timers::State};
+use netdp_common::{Port, Reason, link_flags, names, proto, timers::State};
 use tests::expect::Expect;
 use tests::packet::{ACK, FIN, RST, SYN};
 use tests::program::monotonic_ns;
@@ -60,6 +60,35 @@ fn live_flow_goes_on_holding_its_port() {
     let more = world.as_outside(Packet::tcp((REMOTE, 443), (HOST, 4100), ACK));
     assert_eq!(world.outside_sends(&more).verdict, tests::program::REDIRECT);
     Expect::dropped(Reason::UnaskedSyn).of(&world.outside_sends(&unasked(&world, 4100, SYN)));
+}
+
+#[test]
+fn port_that_was_published_is_the_hosts_as_soon_as_it_is_withdrawn() {
+    let mut world = World::new();
+    let flows = world.published(proto::TCP, 5000, WEB, State::TcpEstablished);
+    world.seed(flows.map(|(key, flow)| {
+        (key, netdp_common::Flow { seen: tests::program::now_ticks().wrapping_sub(9), ..flow })
+    }));
+    let packets = [
+        world.as_outside(Packet::tcp((REMOTE, 5000), (HOST, WEB.0), ACK)),
+        world.as_c1(Packet::tcp((C1, WEB.1), (REMOTE, 5000), ACK)),
+    ];
+    assert_eq!(world.outside_sends(&packets[0]).verdict, tests::program::REDIRECT);
+    assert_eq!(world.container_sends(&packets[1]).verdict, tests::program::REDIRECT);
+    world.withdraw(WEB.0, proto::TCP);
+    for flags in [SYN, SYN | ACK, RST] {
+        Expect::untouched().of(&world.outside_sends(&unasked(&world, WEB.0, flags)));
+    }
+}
+
+#[test]
+fn port_of_a_container_that_is_seen_by_its_own_address_is_not_the_hosts() {
+    let mut world = World::with_flags(link_flags::ROUTED4 | link_flags::ROUTED6);
+    let first = world.as_c1(Packet::tcp((C1, 4300), (REMOTE, 443), SYN));
+    assert_eq!(world.container_sends(&first).verdict, tests::program::REDIRECT);
+    let answer = world.as_outside(Packet::tcp((REMOTE, 443), (C1, 4300), SYN | ACK));
+    assert_eq!(world.outside_sends(&answer).verdict, tests::program::REDIRECT);
+    Expect::untouched().of(&world.outside_sends(&unasked(&world, 4300, SYN)));
 }
 
 #[test]

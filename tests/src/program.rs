@@ -352,6 +352,11 @@ impl Machine {
         self.hash(names::PORTS).insert(key, backend, 0).unwrap();
     }
 
+    /// Withdraws a published port.
+    pub fn remove_port(&mut self, key: &PortKey) {
+        self.hash::<PortKey, Backend>(names::PORTS).remove(key).unwrap();
+    }
+
     /// Lets sources of this prefix use a published port that is not for everybody.
     pub fn put_source(&mut self, key: SourceKey) {
         let map = self.ebpf.map_mut(names::SOURCES).unwrap();

@@ -1,7 +1,8 @@
 //! Flows end with what they lead to: a container, its address, its published port.
 
 use std::fs;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -17,7 +18,7 @@ use serde_json::Value;
 use tests::capture::Capture;
 use tests::namespace::Namespace;
 use tests::process::{Ran, Service, measured, patient};
-use tests::server::{Server, ask_stream, assert_served, connect};
+use tests::server::{Server, ask_stream, assert_served, assert_served_at, connect};
 use tests::topology::{Bed, Container, Host};
 
 const PORTS: [&str; 4] = ["-p", "8080:80", "-p", "8080:80/udp"];
@@ -107,6 +108,36 @@ fn client_of_a_container_that_vanished_and_came_back_under_its_name_recovers_wit
         let server = Server::start(&c2.ns, 80);
         (c2, server)
     });
+}
+
+#[test]
+fn port_that_is_withdrawn_is_answered_by_the_host_at_once_and_free_for_its_programs() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["network", "create", "--ipv6", "dual"]).done();
+    let c1 = bed.container(&host, "c1", &[&["--network", "dual"], &PORTS[..]].concat());
+    let server = Server::start_dual(&c1.ns, 80);
+    let own: [IpAddr; 2] = [host.address.into(), host.address6.into()];
+    let own = own.map(|address| SocketAddr::new(address, 8080));
+    let connect = |to: &SocketAddr| {
+        bed.outside.ns.enter(|| TcpStream::connect_timeout(to, patient(Duration::from_secs(1))))
+    };
+    let clients = own.each_ref().map(|to| connect(to).unwrap());
+    // Connections that are seen in several ticks of the programs' clock.
+    for pause in [0, 2_200] {
+        thread::sleep(Duration::from_millis(pause));
+        clients.iter().for_each(|client| assert_eq!(ask_stream(client).unwrap().name, "c1"));
+    }
+    host.netdp(&["detach", "c1"]).done();
+    drop(server);
+    for to in &own {
+        assert_eq!(connect(to).unwrap_err().kind(), ErrorKind::ConnectionRefused, "{to}");
+    }
+    let _own = Server::start_dual(&host.ns, 8080);
+    for to in own {
+        assert_served_at(&bed.outside.ns, to, host.ns.name());
+    }
 }
 
 /// A process holds the namespace of c1, whose path is gone, for so many seconds; c1 is attached anew meanwhile.

@@ -395,9 +395,11 @@ pub(super) fn touch(key: &FlowKey, flow: &Flow, now: u32) {
     let Some(claiming) = scratch::claiming() else { return };
     if key.proto == proto::TCP {
         let state = State::from_number(flow.state);
-        match (key.zone, flow.exit) {
-            (Zone::CONTAINER, Exit::UPLINK) => hold(flow.sport, now, state),
-            (Zone::UPLINK, _) => hold(key.dport, now, state),
+        // Of what a container has begun, and that by another address than its own. A published port is no such port: once it
+        // is withdrawn the host answers for it at once.
+        match (key.zone, flow.exit, flow.is_reply()) {
+            (Zone::CONTAINER, Exit::UPLINK, false) if flow.src != key.src => hold(flow.sport, now, state),
+            (Zone::UPLINK, _, true) if flow.dst != key.dst => hold(key.dport, now, state),
             _ => {}
         }
     }
