@@ -225,6 +225,14 @@ pub enum Error {
         /// What is otherwise.
         what: String,
     },
+    /// The endpoint is there already, otherwise than asked for.
+    #[error("endpoint {name} is there already, with {what}")]
+    EndpointOtherwise {
+        /// The endpoint.
+        name: String,
+        /// What is otherwise.
+        what: String,
+    },
     /// An endpoint that is to join a network that it is in.
     #[error("endpoint with name {endpoint} already exists in network {network}")]
     AlreadyConnected {
@@ -419,7 +427,12 @@ impl Error {
             Self::AlreadyConnected { .. } => {
                 Some("netdp network disconnect it first, if it is to have other options")
             }
-            Self::AttachedOtherwise { .. } => Some("netdp detach it from the network first"),
+            Self::AttachedOtherwise { .. } => Some(
+                "netdp detach it first if it is to have other options; for another network, name it by --network",
+            ),
+            Self::EndpointOtherwise { .. } => {
+                Some("leave the option out to have one more interface, or netdp detach the endpoint first")
+            }
             Self::NetworkInUse { .. } => Some("netdp detach them first, or remove with -f"),
             Self::NotDenied(_) => Some("see netdp deny ls"),
             Self::DenyEverybody(_) => Some("say --force if that is what you want"),

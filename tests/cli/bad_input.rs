@@ -415,3 +415,41 @@ fn first_up_on_a_host_with_a_foreign_netdp0_leaves_it_alone() {
     host.ns.sh("ip link add netdp0 type bridge && ip address add 198.51.100.1/24 dev netdp0").done();
     assert_refused(&host, &["up", "--once"], 1, "netdp0");
 }
+
+#[test]
+fn attach_again_with_other_options_is_told_which_one_differs() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["network", "create", "--subnet", "10.5.0.0/24", "blue"]).done();
+    let options = ["--network", "blue", "--ip", "10.5.0.9", "--network-alias", "db", "--gw-priority", "3"];
+    let more = ["--hostname", "first", "--label", "tier=front", "--dns", "192.0.2.53", "-p", "8080:80"];
+    let c1 = bed.container(&host, "c1", &[options, more].concat());
+    let command = ["attach", "--netns", c1.ns.path().to_str().unwrap(), "--name", "c1"];
+    let again = |options: &[&'static str]| [&command[..], options].concat();
+    let stored = database(&host);
+    assert_eq!(host.json(&again(&[options, more].concat())), c1.attached);
+    let without = again(&[&options[..], &["-p", "8080:80"]].concat());
+    assert_eq!(host.json(&without), c1.attached, "of the endpoint nothing need be said again");
+    assert_eq!(database(&host), stored);
+    for (other, words) in [
+        (&["--network-alias", "web"][..], "with these aliases: db"),
+        (&["--sysctl", "net.ipv4.conf.IFNAME.log_martians=1"], "with these sysctls: none"),
+        (&["--mac-address", "02:00:00:00:00:09"], "with the MAC 02:42:0a:05:00:09"),
+        (&["--ifname", "lan0"], "with the interface eth0"),
+        (&["--hostname", "second"], "with the hostname first"),
+        (&["--label", "tier=back"], "with these labels: tier=front"),
+        (&["--expose", "81"], "with these exposed ports: none"),
+        (&["--dns-search", "lan"], "with these DNS search domains: none"),
+        (&["--dns-opt", "ndots:1"], "with these DNS options: none"),
+        (&["-p", "8081:81"], "with these published ports: 0.0.0.0:8080->80/tcp"),
+    ] {
+        let ran = assert_refused(&host, &[&without, other].concat(), 1, words);
+        assert!(ran.stderr.contains("netdp detach it first"), "{ran}");
+    }
+    let options = ["--network", "blue", "--network-alias", "db", "-p", "8080:80"];
+    assert_refused(&host, &again(&options), 1, "with the gw-priority 3");
+    let further = again(&["--network", "bridge", "--hostname", "second"]);
+    assert_refused(&host, &further, 1, "endpoint c1 is there already, with the hostname first");
+    host.netdp(&again(&["--network", "bridge", "--hostname", "first"])).done();
+}

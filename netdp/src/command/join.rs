@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::commit::commit;
-use super::{detach, gone, host_ports};
+use super::{detach, gone, host_ports, repeated};
 use crate::Error;
 use crate::desired::veth_alias;
 use crate::host::netns;
@@ -222,9 +222,10 @@ impl Join<'_> {
             return Ok(Plan::New(endpoint));
         };
         if let Some(present) = endpoint.attachments.iter().find(|it| it.network == self.network.number) {
-            self.same_as(present)?;
+            self.same_as(&endpoint, present)?;
             return Ok(Plan::Present(endpoint));
         }
+        self.same_endpoint(&endpoint)?;
         endpoint.attachments.push(self.attachment(session).await?);
         Ok(Plan::Further(endpoint))
     }
@@ -322,31 +323,30 @@ impl Join<'_> {
     }
 
     /// The same command again changes nothing; another one is told what is otherwise.
-    fn same_as(&self, present: &Attachment) -> Result<(), Error> {
-        let otherwise = |what: String| {
-            Err(Error::AttachedOtherwise {
-                endpoint: self.request.name.to_string(),
-                network: self.network.name.to_string(),
-                what,
-            })
-        };
-        let asked = [self.request.ip.map(IpAddr::V4), self.request.ip6.map(IpAddr::V6)];
-        if asked.into_iter().flatten().any(|asked| present.addresses().all(|address| address != asked)) {
-            let addresses: Vec<String> = present.addresses().map(|address| address.to_string()).collect();
-            return otherwise(format!("the address {}", addresses.join(" and ")));
-        }
-        if self.request.mac_address.is_some_and(|mac| mac != present.mac) {
-            return otherwise(format!("the MAC {}", present.mac));
-        }
-        if self.request.ifname.as_ref().is_some_and(|ifname| *ifname != present.ifname) {
-            return otherwise(format!("the interface {}", present.ifname));
+    fn same_as(&self, endpoint: &Endpoint, present: &Attachment) -> Result<(), Error> {
+        if let Some(what) = repeated::interface(self.request, present) {
+            return Err(self.otherwise(what));
         }
         if !host_ports::satisfied(&self.request.ports, present, self.host_binding())? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
-            return otherwise(format!("these published ports: {ports}"));
+            return Err(self.otherwise(format!("these published ports: {ports}")));
         }
-        Ok(())
+        repeated::interface_options(&self.request.attachment, &present.options)
+            .or_else(|| repeated::endpoint(&self.request.endpoint, &endpoint.options))
+            .map_or(Ok(()), |what| Err(self.otherwise(what)))
+    }
+
+    /// One more interface can be had, not another endpoint of the same name.
+    fn same_endpoint(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        let name = self.request.name.to_string();
+        repeated::endpoint(&self.request.endpoint, &endpoint.options)
+            .map_or(Ok(()), |what| Err(Error::EndpointOtherwise { name, what }))
+    }
+
+    fn otherwise(&self, what: String) -> Error {
+        let (endpoint, network) = (self.request.name.to_string(), self.network.name.to_string());
+        Error::AttachedOtherwise { endpoint, network, what }
     }
 }
 

@@ -28,6 +28,7 @@ mod network_rm;
 mod port;
 mod ps;
 mod rehearsal;
+mod repeated;
 mod resolver;
 mod run;
 mod status;
