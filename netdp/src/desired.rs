@@ -294,7 +294,7 @@ impl Desired {
         for prefix in &bridge.masquerade_exclude {
             self.rows.insert(Row::Plain(Entry::Excluded(destination_key(network.number, *prefix))));
         }
-        let speaks_ipv6 = bridge.gateways().any(|pool| pool.gateway.is_ipv6());
+        let speaks_ipv6 = bridge.gateways().any(|gateway| gateway.is_ipv6());
         if speaks_ipv6 {
             self.rows.insert(host_address(bridge.mac.link_local().into()));
         }
@@ -458,8 +458,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
     netdp_common::Link {
         addr4: addr(attachment.addr4),
         addr6: addr(attachment.addr6),
-        gateway4: addr(bridge.gateways().find_map(|pool| v4(pool.gateway))),
-        gateway6: addr(bridge.gateways().find_map(|pool| v6(pool.gateway))),
+        gateway4: addr(bridge.gateways().find_map(v4)),
+        gateway6: addr(bridge.gateways().find_map(v6)),
         snat4: addr(bridge.snat4),
         snat6: addr(bridge.snat6),
         network,
@@ -486,7 +486,7 @@ fn backend(bridge: &Bridge, attachment: &Attachment, port: &PublishedPort) -> Op
     let address = attachment.behind(port.host_address)?;
     Some(Backend {
         addr: address.into(),
-        gateway: bridge.pool_like(address)?.gateway.into(),
+        gateway: bridge.pool_like(address)?.gateway?.into(),
         ifindex: 0,
         port: Port::new(port.container_port),
         mac: wire(attachment.mac),

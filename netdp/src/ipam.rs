@@ -9,10 +9,10 @@ use ipnet::{IpNet, Ipv6Net};
 use crate::host::pools;
 use crate::model::{AddressPool, Pool};
 
-/// Prefixes that an IPv4 subnet may have: from a whole class A to room for a gateway and an endpoint.
-const PREFIXES4: RangeInclusive<u8> = 8..=30;
-/// Prefixes that an IPv6 subnet may have, as far as it has room for a gateway and an endpoint.
-const PREFIXES6: RangeInclusive<u8> = 16..=126;
+/// Prefixes that an IPv4 subnet may have: from a whole class A to the two ends of a link (RFC 3021).
+const PREFIXES4: RangeInclusive<u8> = 8..=31;
+/// Prefixes that an IPv6 subnet may have, as far as it has two ends of a link (RFC 6164).
+const PREFIXES6: RangeInclusive<u8> = 16..=127;
 
 /// What an operator asks for in one family; what is missing is chosen.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Request {
     pub subnet: Option<IpNet>,
     /// `--gateway`
     pub gateway: Option<IpAddr>,
+    /// None is chosen: the host is not in the network.
+    pub without_gateway: bool,
     /// `--ip-range`
     pub ranges: Vec<IpNet>,
     /// `--aux-address`
@@ -145,15 +147,16 @@ pub fn choose(request: &Request, default: Default<'_>, taken: &[Taken]) -> Resul
         None => free_subnet(request, default, taken)?,
     };
     let gateway = match request.gateway {
-        Some(gateway) => host_of(subnet, "gateway", gateway)?,
-        None => first_host(subnet, &request.reserved)?,
+        Some(gateway) => Some(host_of(subnet, "gateway", gateway)?),
+        None if request.without_gateway => None,
+        None => Some(first_host(subnet, &request.reserved)?),
     };
     if let Some(range) = request.ranges.iter().find(|range| !subnet.contains(*range)) {
         return Err(Error::Outside { what: "ip-range", value: range.to_string(), subnet });
     }
     for address in request.reserved.values() {
-        if host_of(subnet, "aux-address", *address)? == gateway {
-            return Err(Error::InUse(gateway));
+        if Some(host_of(subnet, "aux-address", *address)?) == gateway {
+            return Err(Error::InUse(*address));
         }
     }
     Ok(Pool { subnet, gateway, ranges: ranges(&request.ranges), reserved: request.reserved.clone() })
@@ -220,11 +223,17 @@ fn host_of(subnet: IpNet, what: &'static str, address: IpAddr) -> Result<IpAddr,
     if !subnet.contains(&address) {
         return Err(Error::Outside { what, value: address.to_string(), subnet });
     }
-    // IPv6 has no broadcast, and its first address is every router's (RFC 4291, 2.6.1).
-    if address == subnet.network() || (address.is_ipv4() && address == subnet.broadcast()) {
+    if of_no_host(subnet).any(|other| other == address) {
         return Err(Error::NotAHost { what, address, subnet });
     }
     Ok(address)
+}
+
+/// Addresses that no host can have. IPv6 has no broadcast, and its first address is every router's (RFC 4291, 2.6.1); a
+/// subnet of two addresses has neither (RFC 3021, RFC 6164).
+fn of_no_host(subnet: IpNet) -> impl Iterator<Item = IpAddr> {
+    let all = [Some(subnet.network()), subnet.addr().is_ipv4().then(|| subnet.broadcast())];
+    all.into_iter().flatten().filter(move |_| subnet.max_prefix_len() - subnet.prefix_len() > 1)
 }
 
 /// Every address, lowest first. Not `hosts()`: the first and last address of a range inside the subnet are addresses
@@ -282,9 +291,8 @@ pub struct Usage {
 /// What there is of a pool when endpoints have these addresses.
 pub fn usage(pool: &Pool, used: &BTreeSet<IpAddr>) -> Usage {
     let subnet = pool.subnet;
-    let broadcast = subnet.addr().is_ipv4().then(|| subnet.broadcast());
-    let own = [Some(subnet.network()), broadcast, Some(pool.gateway)].into_iter().flatten();
-    let taken: BTreeSet<IpAddr> = own
+    let taken: BTreeSet<IpAddr> = of_no_host(subnet)
+        .chain(pool.gateway)
         .chain(pool.reserved.values().copied())
         .chain(used.iter().copied())
         .filter(|address| subnet.contains(address))
@@ -302,7 +310,7 @@ fn size(net: &IpNet) -> u128 {
 }
 
 fn is_free(pool: &Pool, address: IpAddr, used: &BTreeSet<IpAddr>) -> bool {
-    address != pool.gateway
+    Some(address) != pool.gateway
         && !used.contains(&address)
         && pool.reserved.values().all(|reserved| *reserved != address)
 }
@@ -334,7 +342,7 @@ mod tests {
     #[test]
     fn the_first_pool_that_clashes_with_nothing_is_chosen() {
         let pool = choose(&Request::default(), &[]).unwrap();
-        assert_eq!((pool.subnet, pool.gateway), (net("172.17.0.0/16"), ip("172.17.0.1")));
+        assert_eq!((pool.subnet, pool.gateway), (net("172.17.0.0/16"), Some(ip("172.17.0.1"))));
         let taken = [route("172.16.0.0/15"), route("172.18.5.0/24")];
         assert_eq!(choose(&Request::default(), &taken).unwrap().subnet, net("172.19.0.0/16"));
         assert_eq!(
@@ -348,7 +356,7 @@ mod tests {
     #[test]
     fn a_subnet_that_cannot_be_is_refused() {
         assert!(matches!(choose(&asked("10.1.2.3/24"), &[]), Err(Error::HostBits { .. })));
-        assert!(matches!(choose(&asked("10.0.0.0/31"), &[]), Err(Error::Prefix(_))));
+        assert!(matches!(choose(&asked("10.0.0.0/32"), &[]), Err(Error::Prefix(_))));
         assert!(matches!(choose(&asked("0.0.0.0/0"), &[]), Err(Error::Prefix(_))));
         assert!(matches!(choose(&asked("127.0.0.0/16"), &[]), Err(Error::Unusable(_))));
         assert!(matches!(choose(&asked("224.1.0.0/16"), &[]), Err(Error::Unusable(_))));
@@ -359,7 +367,7 @@ mod tests {
     #[test]
     fn gateway_range_and_reserved_lie_in_the_subnet() {
         let with = |gateway| Request { gateway: Some(ip(gateway)), ..asked("10.1.0.0/24") };
-        assert_eq!(choose(&with("10.1.0.254"), &[]).unwrap().gateway, ip("10.1.0.254"));
+        assert_eq!(choose(&with("10.1.0.254"), &[]).unwrap().gateway, Some(ip("10.1.0.254")));
         assert!(matches!(choose(&with("10.2.0.1"), &[]), Err(Error::Outside { .. })));
         assert!(matches!(choose(&with("10.1.0.0"), &[]), Err(Error::NotAHost { .. })));
         assert!(matches!(choose(&with("10.1.0.255"), &[]), Err(Error::NotAHost { .. })));
@@ -367,7 +375,7 @@ mod tests {
         assert!(matches!(choose(&range, &[]), Err(Error::Outside { .. })));
         let reserved = BTreeMap::from([("router".to_owned(), ip("10.1.0.1"))]);
         let request = Request { reserved: reserved.clone(), ..asked("10.1.0.0/24") };
-        assert_eq!(choose(&request, &[]).unwrap().gateway, ip("10.1.0.2"));
+        assert_eq!(choose(&request, &[]).unwrap().gateway, Some(ip("10.1.0.2")));
         let alone = Request { reserved, ..Request::default() };
         assert_eq!(choose(&alone, &[]), Err(Error::NoSubnet("--aux-address")));
     }
@@ -426,7 +434,10 @@ mod tests {
         let default = Default::Ula("fd12:3456:789a::/48".parse().unwrap());
         let choose = |taken: &[Taken]| super::choose(&Request::default(), default, taken).unwrap();
         let first = choose(&[]);
-        assert_eq!((first.subnet, first.gateway), (net("fd12:3456:789a::/64"), ip("fd12:3456:789a::1")));
+        assert_eq!(
+            (first.subnet, first.gateway),
+            (net("fd12:3456:789a::/64"), Some(ip("fd12:3456:789a::1")))
+        );
         assert_eq!(next_free(&first, &BTreeSet::new()), Ok(ip("fd12:3456:789a::2")));
         assert_eq!(choose(&[route("fd12:3456:789a::/63")]).subnet, net("fd12:3456:789a:2::/64"));
         assert_eq!(choose(&[route("10.0.0.0/8"), route("fd00::/48")]).subnet, first.subnet);
@@ -438,14 +449,41 @@ mod tests {
     fn an_ipv6_subnet_that_cannot_be_is_refused() {
         assert!(matches!(choose(&asked("fd00::1/64"), &[]), Err(Error::HostBits { .. })));
         assert_eq!(
-            choose(&asked("fd00::/127"), &[]).unwrap_err().to_string(),
-            "invalid subnet fd00::/127: a prefix is /16 to /126 long"
+            choose(&asked("fd00::/128"), &[]).unwrap_err().to_string(),
+            "invalid subnet fd00::/128: a prefix is /16 to /127 long"
         );
         for unusable in ["::/64", "fe80::/64", "ff02::/64", "::ffff:0:0/100"] {
             assert!(matches!(choose(&asked(unusable), &[]), Err(Error::Unusable(_))), "{unusable}");
         }
         let clash = choose(&asked("2001:db8::/32"), &[route("2001:db8:1::/64")]);
         assert!(matches!(clash, Err(Error::Overlap { .. })));
+    }
+
+    #[test]
+    fn a_subnet_of_two_addresses_has_two_hosts() {
+        for (subnet, first, second) in
+            [("10.1.0.6/31", "10.1.0.6", "10.1.0.7"), ("fd00::8/127", "fd00::8", "fd00::9")]
+        {
+            let pool = choose(&Request { without_gateway: true, ..asked(subnet) }, &[]).unwrap();
+            assert_eq!(pool.gateway, None);
+            assert_eq!(usage(&pool, &BTreeSet::new()), Usage { in_use: 0, free: 2 });
+            assert_eq!(next_free(&pool, &BTreeSet::new()), Ok(ip(first)));
+            assert_eq!(claim(&pool, ip(second), &[ip(first)].into()), Ok(ip(second)));
+            let both = [ip(first), ip(second)].into();
+            assert!(matches!(next_free(&pool, &both), Err(Error::Exhausted(_))));
+            let with_gateway = choose(&asked(subnet), &[]).unwrap();
+            assert_eq!(with_gateway.gateway, Some(ip(first)));
+            assert_eq!(next_free(&with_gateway, &BTreeSet::new()), Ok(ip(second)));
+        }
+    }
+
+    #[test]
+    fn where_nobody_needs_a_gateway_its_address_is_an_endpoint_s() {
+        let without = Request { without_gateway: true, ..asked("10.1.0.0/29") };
+        let pool = choose(&without, &[]).unwrap();
+        assert_eq!(next_free(&pool, &BTreeSet::new()), Ok(ip("10.1.0.1")));
+        let given = Request { gateway: Some(ip("10.1.0.1")), ..without };
+        assert_eq!(next_free(&choose(&given, &[]).unwrap(), &BTreeSet::new()), Ok(ip("10.1.0.2")));
     }
 
     #[test]

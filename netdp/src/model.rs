@@ -254,7 +254,7 @@ impl Bridge {
     /// The addresses that the device is given, with the lengths of their subnets' prefixes: not those that it has by itself.
     pub fn own_addresses(&self) -> impl Iterator<Item = IpNet> {
         let theirs = self.borrowed.as_ref().map_or(&[][..], |borrowed| &borrowed.addresses);
-        let gateways = self.gateways().map(|pool| pool.net_of(pool.gateway));
+        let gateways = self.gateways().filter_map(|gateway| Some(self.pool_like(gateway)?.net_of(gateway)));
         let wanted = gateways.filter(|net| !(self.inhibit_ipv4 && net.addr().is_ipv4()));
         wanted.filter(|net| theirs.iter().all(|other| other.addr() != net.addr()))
     }
@@ -284,9 +284,10 @@ impl Bridge {
         if address.is_ipv4() { self.gateway_mode4 } else { self.gateway_mode6 }
     }
 
-    /// The subnets in which the bridge has an address, IPv4 first.
-    pub fn gateways(&self) -> impl Iterator<Item = &Pool> {
-        self.pools().filter(|pool| self.gateway_mode_like(pool.gateway) != GatewayMode::Isolated)
+    /// The addresses that containers know the bridge by, IPv4 first; none in a family whose mode is isolated.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        let gateways = self.pools().filter_map(|pool| pool.gateway);
+        gateways.filter(|gateway| self.gateway_mode_like(*gateway) != GatewayMode::Isolated)
     }
 }
 
@@ -295,8 +296,9 @@ impl Bridge {
 pub struct Pool {
     /// The subnet, host bits zero.
     pub subnet: IpNet,
-    /// The bridge's own address.
-    pub gateway: IpAddr,
+    /// The bridge's own address, and none where nobody needs it: where the host is not in the network.
+    #[serde(default)]
+    pub gateway: Option<IpAddr>,
     /// Addresses are chosen from here when there are any, lowest first.
     #[serde(default, alias = "range", deserialize_with = "one_or_several")]
     pub ranges: Vec<IpNet>,
@@ -379,7 +381,7 @@ impl Network {
 
     /// Its gateways, IPv4 first; none where nothing leads out of it.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        self.pools().filter(|_| !self.is_internal()).map(|pool| pool.gateway)
+        self.pools().filter(|_| !self.is_internal()).filter_map(|pool| pool.gateway)
     }
 
     /// Routes that its containers get beside the default one.

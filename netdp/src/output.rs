@@ -108,7 +108,9 @@ fn config(pool: &Pool) -> Map<String, Value> {
         [range] => drop(config.insert("IPRange".to_owned(), json!(range))),
         ranges => drop(config.insert("IPRanges".to_owned(), json!(ranges))),
     }
-    config.insert("Gateway".to_owned(), json!(pool.gateway));
+    if let Some(gateway) = pool.gateway {
+        config.insert("Gateway".to_owned(), json!(gateway));
+    }
     if !pool.reserved.is_empty() {
         config.insert("AuxiliaryAddresses".to_owned(), json!(pool.reserved));
     }
@@ -189,7 +191,7 @@ fn joined(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Va
     let [pool4, pool6] = [network.pool4(), network.pool6()];
     let gateway = |pool: Option<&Pool>| {
         let pool = pool.filter(|_| !network.is_internal());
-        text(pool.map(|pool| pool.gateway))
+        text(pool.and_then(|pool| pool.gateway))
     };
     let length = |pool: Option<&Pool>| pool.map_or(0, |pool| pool.subnet.prefix_len());
     json!({

@@ -49,16 +49,22 @@ pub fn read(key: &str, value: &str, routes: &mut Vec<Asked>) -> Result<(), Error
 pub fn resolve(routes: &[Asked], pools: &[&Pool], hops: Hops) -> Result<Vec<NetworkRoute>, Error> {
     let resolved = |route: &Asked| {
         let ipv4 = route.to.addr().is_ipv4();
-        let Some(pool) = pools.iter().find(|pool| pool.gateway.is_ipv4() == ipv4) else {
+        let Some(pool) = pools.iter().find(|pool| pool.subnet.addr().is_ipv4() == ipv4) else {
             let what = format!("-o route={}", route.to);
             return Err(Error::FamilyOff { what, family: if ipv4 { 4 } else { 6 } });
         };
-        let via = route.via.unwrap_or(pool.gateway);
+        let Some(via) = route.via.or(pool.gateway) else {
+            return Err(Error::invalid_value(
+                "route",
+                &route.to.to_string(),
+                "nothing in a network without a gateway",
+            ));
+        };
         if !pool.subnet.contains(&via) {
             let (value, subnet) = (via.to_string(), pool.subnet);
             return Err(ipam::Error::Outside { what: "next hop", value, subnet }.into());
         }
-        if hops == Hops::GatewayOnly && via != pool.gateway {
+        if hops == Hops::GatewayOnly && Some(via) != pool.gateway {
             return Err(Error::invalid_value(
                 "route",
                 &via.to_string(),

@@ -126,6 +126,58 @@ fn isolated_network_has_no_host_in_it() {
 }
 
 #[test]
+fn point_to_point() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let subnets = ["--ipv6", "--subnet=192.168.3.6/31", "--subnet=fd00:3::6/127"];
+    let isolated = ["network", "create", "--internal", "-o", "gateway-mode=isolated"];
+    host.netdp(&[&isolated[..], &subnets, &["link"]].concat()).done();
+    let shown = &host.json(&["network", "inspect", "link"])[0];
+    assert_eq!(shown["IPAM"]["Config"][0]["Gateway"], serde_json::Value::Null, "{shown}");
+    let [c1, c2] = ["c1", "c2"].map(|name| bed.container(&host, name, &["--network", "link"]));
+    assert_eq!([&c1, &c2].map(|it| it.address.to_string()), ["192.168.3.6", "192.168.3.7"]);
+    assert_eq!([&c1, &c2].map(|it| it.address6.unwrap().to_string()), ["fd00:3::6", "fd00:3::7"]);
+    assert_eq!(c1.attached["NetworkSettings"]["Networks"]["link"]["Gateway"], "");
+    let _servers = [Server::start_dual(&c1.ns, 80), Server::start_dual(&c2.ns, 80)];
+    for (from, to) in [(&c1, &c2), (&c2, &c1)] {
+        for address in addresses(to) {
+            from.ns.sh(&format!("ping -n -q -c 1 -W 1 {address}")).done();
+            assert!(ask_tcp_at(&from.ns, SocketAddr::new(address, 80)).is_ok(), "{address}");
+            assert!(ask_udp_at(&from.ns, 0, SocketAddr::new(address, 80)).is_ok(), "{address}");
+            assert!(ask_tcp_at(&host.ns, SocketAddr::new(address, 80)).is_err(), "{address}");
+        }
+    }
+    let c3 = bed.namespace("c3");
+    let attach = ["attach", "--netns", c3.path().to_str().unwrap(), "--name", "c3", "--network", "link"];
+    host.netdp(&attach).exits(1).says("no free address left in 192.168.3.6/31").done_failing();
+    host.netdp(&["check", "--deep"]).done();
+    for too_small in ["192.168.4.0/32", "fd00:4::/128"] {
+        let create = ["network", "create", "--ipv6", "--subnet", too_small, "x"];
+        host.netdp(&create).exits(1).says("invalid subnet").done_failing();
+    }
+}
+
+/// Of two addresses one may be the bridge's, as in Docker.
+#[test]
+fn one_container_on_a_subnet_of_two_addresses_reaches_the_outside() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let subnets = ["--ipv6", "--subnet=192.168.3.6/31", "--subnet=fd00:3::6/127"];
+    host.netdp(&[&["network", "create"][..], &subnets, &["small"]].concat()).done();
+    let c1 = bed.container(&host, "c1", &["--network", "small", "-p", "8080:80", "-p", "8080:80/udp"]);
+    assert_eq!(addresses(&c1).map(|it| it.to_string()), ["192.168.3.7", "fd00:3::7"]);
+    let _servers = [Server::start_dual(&c1.ns, 80), Server::start_dual(&bed.outside.ns, 80)];
+    for to in [IpAddr::from(bed.outside.address), bed.outside.address6.into()] {
+        assert!(ask_tcp_at(&c1.ns, SocketAddr::new(to, 80)).is_ok(), "{to}");
+    }
+    for at in [IpAddr::from(host.address), host.address6.into()] {
+        assert_served_at(&bed.outside.ns, SocketAddr::new(at, 8080), "c1");
+    }
+}
+
+#[test]
 fn icc_off_is_off_below_ip_too() {
     let bed = Bed::new();
     let host = bed.host("h1");

@@ -15,7 +15,9 @@ use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
 use crate::lan;
-use crate::model::{AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, Lan, Mac, Network, Pool};
+use crate::model::{
+    AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, GatewayMode, Lan, Mac, Network, Pool,
+};
 use crate::names::{Id, Name, random_bytes};
 use crate::routes::{self, Hops};
 use crate::store::{Change, Store};
@@ -118,6 +120,10 @@ async fn bridge(
     id: &Id,
 ) -> Result<(Driver, Option<Ipv6Net>), Error> {
     let (mut families, options) = (Families::read(request)?, Options::read(&request.options)?);
+    families.without_gateways(
+        options.gateway_mode4 == GatewayMode::Isolated || request.internal && options.inhibit_ipv4,
+        options.gateway_mode6 == GatewayMode::Isolated,
+    );
     let device = device(options.bridge_name.clone(), id, networks)?;
     let found = session.kernel.bridge_of_others(&device).await?;
     if let Some(found) = &found {
@@ -173,7 +179,8 @@ async fn on_lan(
     networks: &[Network],
     kind: lan::Kind,
 ) -> Result<(Driver, Option<Ipv6Net>), Error> {
-    let (families, options) = (Families::read(request)?, lan::Options::read(kind, &request.options)?);
+    let (mut families, options) = (Families::read(request)?, lan::Options::read(kind, &request.options)?);
+    families.without_gateways(request.internal, request.internal);
     let holder = networks.iter().find(|it| it.lan().is_some_and(|lan| lan.parent == options.parent));
     if let Some(network) = holder {
         let (network, parent) = (network.name.to_string(), options.parent);
@@ -258,6 +265,15 @@ impl Families {
             request.reserved.insert(name.clone(), parsed);
         }
         Ok(requests)
+    }
+
+    /// In which of them no gateway is chosen, as the host is not in the network.
+    fn without_gateways(&mut self, ipv4: bool, ipv6: bool) {
+        for (request, without) in [(&mut self.v4, ipv4), (&mut self.v6, ipv6)] {
+            if let Some(request) = request {
+                request.without_gateway = without;
+            }
+        }
     }
 
     /// The request of an address's family.

@@ -95,10 +95,7 @@ mod tests {
         assert_eq!(interface_options(&again, &is), None);
         let fewer = AttachmentOptions { aliases: words(&["a"]), ..is.clone() };
         assert_eq!(interface_options(&fewer, &is).unwrap(), "these aliases: a, b");
-        assert_eq!(
-            interface_options(&is, &AttachmentOptions::default()).unwrap(),
-            "these aliases: none"
-        );
+        assert_eq!(interface_options(&is, &AttachmentOptions::default()).unwrap(), "these aliases: none");
         let lower = AttachmentOptions { gw_priority: 0, ..is.clone() };
         assert_eq!(interface_options(&lower, &is).unwrap(), "the gw-priority 2");
         let setting = ("net/ipv4/conf/IFNAME/log_martians".to_owned(), "1".to_owned());

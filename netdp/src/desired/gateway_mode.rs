@@ -63,7 +63,7 @@ fn ports(bridge: &Bridge, attachment: &Attachment, address: IpAddr) -> Vec<Row> 
 fn row(bridge: &Bridge, attachment: &Attachment, address: IpAddr, key: PortKey, flags: u16) -> Option<Row> {
     let rest = Backend {
         addr: address.into(),
-        gateway: bridge.pool_like(address)?.gateway.into(),
+        gateway: bridge.pool_like(address)?.gateway?.into(),
         ifindex: 0,
         port: key.port,
         mac: wire(attachment.mac),

@@ -82,7 +82,8 @@ impl Directory {
     }
 
     fn add_network(&mut self, network: &Network, bridge: &Bridge) {
-        self.gateways.extend(bridge.pools().map(|pool| (pool.gateway, network.number)));
+        let gateways = bridge.pools().filter_map(|pool| pool.gateway);
+        self.gateways.extend(gateways.map(|gateway| (gateway, network.number)));
         let subnets = bridge.pools().map(|pool| pool.subnet).collect();
         let zone =
             Zone { subnets, internal: bridge.internal, servers: bridge.dns.clone(), ..Zone::default() };
@@ -249,7 +250,7 @@ mod tests {
     fn network(number: u32, name: &str, internal: bool) -> Network {
         let mut bridge = crate::fake::bridge(u8::try_from(number).unwrap());
         bridge.internal = internal;
-        let gateway = format!("10.{number}.0.1").parse().unwrap();
+        let gateway = Some(format!("10.{number}.0.1").parse().unwrap());
         let subnet = format!("10.{number}.0.0/16").parse().unwrap();
         bridge.pool4 = Some(crate::model::Pool { gateway, ..pool(subnet) });
         Network {

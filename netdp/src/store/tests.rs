@@ -174,7 +174,7 @@ fn the_database_of_the_version_before_is_taken_over_whole() {
     let bridge = store.networks().unwrap().remove(0).bridge().cloned().unwrap();
     let pool = bridge.pool4.unwrap();
     assert_eq!(
-        (pool.subnet.to_string(), pool.gateway.to_string()),
+        (pool.subnet.to_string(), pool.gateway.unwrap().to_string()),
         ("200.5.0.0/16".into(), "200.5.0.1".into())
     );
     assert_eq!(bridge.pool6, None);

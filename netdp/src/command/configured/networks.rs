@@ -282,7 +282,7 @@ fn differences(request: &Request, network: &Network) -> Differences {
         structural("subnet", subnet.to_string(), is.unwrap_or_else(|| "none".to_owned()));
     }
     for gateway in &request.gateways {
-        let is = network.pool_like(*gateway).map(|pool| pool.gateway.to_string());
+        let is = network.pool_like(*gateway).and_then(|pool| Some(pool.gateway?.to_string()));
         structural("gateway", gateway.to_string(), is.unwrap_or_else(|| "none".to_owned()));
     }
     let mut asked = request.ip_ranges.clone();

@@ -21,7 +21,7 @@ const FILES: [(&str, &str); 3] =
 pub(super) fn extra_hosts(args: &Run, networks: &[Network]) -> Result<Vec<(String, IpAddr)>, Error> {
     let default = networks.iter().find(|network| network.name.as_str() == DEFAULT_NETWORK);
     let pools = default.and_then(Network::bridge).into_iter().flat_map(Bridge::pools);
-    let gateways: Vec<IpAddr> = pools.map(|pool| pool.gateway).collect();
+    let gateways: Vec<IpAddr> = pools.filter_map(|pool| pool.gateway).collect();
     let mut lines = Vec::new();
     for asked in &args.add_hosts {
         let addresses = asked.address.map_or_else(|| gateways.clone(), |address| vec![address]);
@@ -129,7 +129,7 @@ fn mounts(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
 fn gateways(resolved: &Resolved<'_>) -> Vec<IpAddr> {
     let Resolved::Networks(wanted) = resolved else { return Vec::new() };
     let bridges = wanted.iter().filter_map(|wanted| wanted.network.bridge());
-    bridges.flat_map(Bridge::pools).map(|pool| pool.gateway).collect()
+    bridges.flat_map(Bridge::pools).filter_map(|pool| pool.gateway).collect()
 }
 
 /// The process's own variables: the name of its host, what links tell, and last what the operator says.
