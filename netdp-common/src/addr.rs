@@ -17,6 +17,8 @@ assert_size!(Addr, 16);
 impl Addr {
     /// `0.0.0.0`: in a [`crate::PortKey`], every IPv4 address of the host.
     pub const ANY4: Self = Self::from_v4_be(0);
+    /// 255.255.255.255: everybody on the link.
+    pub const BROADCAST4: Self = Self::from_v4_be(u32::MAX);
     /// `::`: in a [`crate::PortKey`], every IPv6 address of the host; elsewhere "none".
     pub const UNSPECIFIED: Self = Self([0; 4]);
 

@@ -21,6 +21,9 @@ pub mod link_flags {
     pub const ROUTED4: u32 = 64;
     /// The same in IPv6.
     pub const ROUTED6: u32 = 128;
+    /// The network's bridge is on a LAN: its ports lead to machines that are no containers of this host, and the containers speak
+    /// with them by themselves.
+    pub const LAN: u32 = 256;
 }
 
 /// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).

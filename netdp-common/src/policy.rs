@@ -8,6 +8,7 @@
 //! | host | | 7 passes | 5 passes | | | |
 //! | same network | 2 passes, or `icc_disabled` | | | | | |
 //! | other network | | 1 `inter_network`, unless 2 opens it | 5 passes | 7 passes | 7 passes | 6 |
+//! | network on a LAN | as above; 2 passes to machines of the LAN | | | | | |
 //! | internal network | as above | 4 `internal_network` | 4 `internal_network` | 7 passes | 4 `internal_network` | 4 `internal_network` |
 //! | outside | | 1 `direct_routing`, unless 2 opens it | 5 passes; 1 on loopback | | | |
 //!
@@ -57,11 +58,13 @@ pub enum Target {
     Host = 9,
     /// Neither the host nor a container.
     Outside = 10,
+    /// Who is beside the sender on its own link and no container: a machine on the LAN that the network's bridge is on.
+    Lan = 11,
 }
 
 impl Target {
     /// Every kind there is.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Neighbour,
         Self::Container,
         Self::Unprotected,
@@ -73,7 +76,15 @@ impl Target {
         Self::Gateway,
         Self::Host,
         Self::Outside,
+        Self::Lan,
     ];
+
+    /// All who are on the sender's link together. On a LAN the bridge itself keeps containers apart that are not to hear one
+    /// another, and the others are to hear them.
+    #[inline(always)]
+    pub const fn of_group(sender: u32) -> Self {
+        if sender & link_flags::LAN != 0 { Self::Lan } else { Self::Neighbour }
+    }
 
     /// A container's address of another network, by what stands in `PORTS` beside it ([`port_flags`]; zero when nothing does)
     /// and whether the packet is for a port of it that is published.
@@ -179,6 +190,8 @@ rules! {
     ToHost = 15, 7, "to_host", "containers reach the host", Ok(());
     /// From a container to a loopback address.
     LoopbackFromContainer = 17, 1, "loopback_from_container", "no loopback address is reached over a network", Err(Reason::LoopbackFromContainer);
+    /// To a machine on the LAN of the sender's network.
+    Lan = 18, 2, "lan", "containers on a LAN reach its machines by themselves, with their own addresses", Ok(());
     /// Between the host and the outside.
     NotOurs = 16, 7, "not_ours", "it concerns no container", Ok(());
 }
@@ -198,7 +211,7 @@ pub const fn decide(origin: Origin, sender: u32, target: Target, v4: bool) -> Ru
 const fn from_host(target: Target) -> Rule {
     match target {
         Target::Published | Target::Loopback => Rule::Published,
-        Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
+        Target::Gateway | Target::Host | Target::Outside | Target::Lan => Rule::NotOurs,
         Target::Neighbour
         | Target::Container
         | Target::Unprotected
@@ -230,6 +243,7 @@ const fn from_container(sender: u32, target: Target, v4: bool) -> Rule {
         Target::Outside if Link::is_routed_by(sender, v4) => Rule::RoutedOut,
         Target::Outside if sender & link_flags::NO_MASQUERADE != 0 => Rule::MasqueradeOff,
         Target::Outside => Rule::Masquerade,
+        Target::Lan => Rule::Lan,
     }
 }
 
@@ -243,7 +257,7 @@ const fn from_outside(target: Target) -> Rule {
         Target::Routed => Rule::Unpublished,
         Target::Published => Rule::Published,
         Target::Loopback => Rule::LoopbackFromWire,
-        Target::Gateway | Target::Host | Target::Outside => Rule::NotOurs,
+        Target::Gateway | Target::Host | Target::Outside | Target::Lan => Rule::NotOurs,
     }
 }
 
@@ -267,7 +281,7 @@ mod tests {
     #[rustfmt::skip]
     fn truth(target: Target) -> [Rule; 7] {
         use Rule::{
-            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, LoopbackFromContainer, LoopbackFromWire, Masquerade, MasqueradeOff,
+            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, Lan, LoopbackFromContainer, LoopbackFromWire, Masquerade, MasqueradeOff,
             NotOurs, Published, RoutedIcmp, RoutedOut, RoutedPort, ToHost, Unprotected, Unpublished,
         };
         match target {
@@ -283,6 +297,7 @@ mod tests {
             Target::Gateway             => [NotOurs,   ToHost,           ToHost,           ToHost,   ToHost,           ToHost,           NotOurs],
             Target::Host                => [NotOurs,   ToHost,           ToHost,           Internal, ToHost,           ToHost,           NotOurs],
             Target::Outside             => [NotOurs,   Masquerade,       Masquerade,       Internal, MasqueradeOff,    RoutedOut,        NotOurs],
+            Target::Lan                 => [NotOurs,   Lan,              Lan,              Internal, Lan,              Lan,              NotOurs],
         }
     }
 

@@ -247,6 +247,7 @@ fn flags(flags: u32) -> String {
     let names = [
         (link_flags::INTERNAL, "internal"),
         (link_flags::NO_ICC, "icc off"),
+        (link_flags::LAN, "on a LAN"),
         (link_flags::NO_MASQUERADE, "masquerade off"),
         (link_flags::ROUTED4, "routed in IPv4"),
         (link_flags::ROUTED6, "routed in IPv6"),

@@ -141,6 +141,32 @@ fn link_local_traffic_reaches_the_gateway_and_nobody_past_it() {
 }
 
 #[test]
+fn machines_on_a_lan_are_found_and_answered_and_containers_that_are_kept_apart_are_not() {
+    let mut world = World::with_flags(link_flags::LAN | link_flags::NO_ICC);
+    let machine = [2, 0x11, 0x22, 0x33, 0x44, 0x55];
+    let (own, theirs) = (link_local(mac(C1)), link_local(machine));
+    for packet in [
+        asks_for(UNUSED),
+        message(UNSPECIFIED, solicited(C1), SOLICITATION, C1, &[]),
+        message(C1, ALL_NODES, ADVERTISEMENT, C1, &link_layer(2, mac(C1))),
+        message(C1, UNUSED, ADVERTISEMENT, C1, &link_layer(2, mac(C1))).link(mac(C1), machine),
+        Any::ping(own, theirs, 1).link(mac(C1), machine),
+        Any::udp((C1, 5353), (ALL_NODES, 5353)).link(mac(C1), GROUP_MAC),
+    ] {
+        Expect::slow_path().of(&world.container_sends(&packet));
+    }
+    Expect::dropped(Reason::IccDisabled).of(&world.container_sends(&asks_for(C2)));
+    for packet in [
+        message(C1, ALL_NODES, ADVERTISEMENT, UNUSED, &link_layer(2, mac(C1))),
+        message(own, ALL_NODES, 134, UNSPECIFIED, &[]),
+    ] {
+        Expect::dropped(Reason::RogueNd).of(&world.container_sends(&packet));
+    }
+    let forged: Packet = Any::ping(link_local(mac(C2)), theirs, 1).link(mac(C1), machine);
+    Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&forged));
+}
+
+#[test]
 fn container_without_ipv6_says_nothing() {
     let mut world = World::new().without_ipv6();
     for packet in [asks_for(GATEWAY), Any::ping(C1, REMOTE, 1).link(mac(C1), world.bridge_mac())] {

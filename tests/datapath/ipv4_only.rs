@@ -8,7 +8,7 @@ use tests::expect::Expect;
 use tests::packet::{Carries, Packet, SYN, arp_request, difference};
 use tests::program::NEXT;
 
-use crate::fixture::ipv4::{ROUTER, TIME_EXCEEDED};
+use crate::fixture::ipv4::{ROUTER, TIME_EXCEEDED, UNUSED};
 use crate::fixture::{C1, C2, GATEWAY, HOST, REMOTE, ROUTER_MAC, World, counted, kept, mac};
 
 const ANOTHER: [u8; 6] = [2, 0x42, 9, 9, 9, 9];
@@ -32,6 +32,54 @@ fn arp_that_claims_another_address_or_mac_is_dropped() {
     let mut frame = arp_request(mac(C1), C1, C2);
     frame[22..28].copy_from_slice(&ANOTHER);
     Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+}
+
+/// A container on a LAN whose containers are kept apart.
+fn on_lan() -> World {
+    World::with_flags(link_flags::LAN | link_flags::NO_ICC)
+}
+
+#[test]
+fn machines_on_a_lan_are_asked_for_and_containers_that_are_kept_apart_are_not() {
+    let mut world = on_lan();
+    for (wanted, expected) in [
+        (UNUSED, Expect::slow_path()),
+        (REMOTE, Expect::slow_path()),
+        (GATEWAY, Expect::slow_path()),
+        (C1, Expect::slow_path()),
+        (C2, Expect::dropped(Reason::IccDisabled)),
+    ] {
+        let frame = arp_request(mac(C1), C1, wanted);
+        expected.of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
+    }
+    let claim = arp_request(mac(C1), UNUSED, UNUSED);
+    Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &claim));
+    for dst in [Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 251)] {
+        let packet = Packet::udp((C1, 4000), (dst, 5353)).link(mac(C1), [0xff; 6]);
+        Expect::slow_path().of(&world.container_sends(&packet));
+        let offer = Packet::udp((C1, 67), (dst, 68)).link(mac(C1), [0xff; 6]);
+        Expect::dropped(Reason::RogueDhcp).of(&world.container_sends(&offer));
+    }
+}
+
+#[test]
+fn who_has_no_address_yet_asks_for_one_on_a_lan_only() {
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let to = |dst, ports: (u16, u16)| Packet::udp((nobody, ports.0), (dst, ports.1)).link(mac(C1), [0xff; 6]);
+    let asks = to(Ipv4Addr::BROADCAST, (68, 67));
+    let mut world = on_lan();
+    Expect::slow_path().of(&world.container_sends(&asks));
+    for packet in [
+        to(Ipv4Addr::BROADCAST, (67, 68)),
+        to(Ipv4Addr::BROADCAST, (68, 53)),
+        to(UNUSED, (68, 67)),
+        asks.clone().with(|p| p.more_fragments = true),
+        Packet::tcp((nobody, 68), (Ipv4Addr::BROADCAST, 67), SYN).link(mac(C1), [0xff; 6]),
+    ] {
+        Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&packet));
+    }
+    let mut world = World::new();
+    Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&asks));
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod ipv4 {
     mod icmp_error;
     mod masquerade;
     mod mss;
+    mod on_lan;
     mod outgoing;
     mod protocols;
     mod route;
@@ -59,6 +60,7 @@ mod ipv6 {
     mod icmp_error;
     mod masquerade;
     mod mss;
+    mod on_lan;
     mod outgoing;
     mod protocols;
     mod route;

@@ -58,9 +58,20 @@ fn arp(packet: &Packet, link: &Link) -> Result<Action, Reason> {
     // Nobody is asked but the gateway, and whether the own address is taken. An answer goes to whoever has asked: the host.
     let target = Addr::from_v4_be(arp.target());
     if arp.is_request() && target != link.gateway4 && target != link.addr4 {
-        policy::decide(Origin::Container, link.flags, Target::Neighbour, true).verdict()?;
+        policy::decide(Origin::Container, link.flags, asked(link, target), true).verdict()?;
     }
     Ok(Action::SlowPath)
+}
+
+/// Whose address is asked for. On a LAN it may be anybody's who is no container.
+#[inline(never)]
+fn asked(link: &Link, addr: Addr) -> Target {
+    if link.flags & link_flags::LAN == 0 {
+        return Target::Neighbour;
+    }
+    // SAFETY: the controller replaces entries whole, and the map is not preallocated.
+    let neighbour = unsafe { ENDPOINTS.get(EndpointKey { addr, network: link.network }) };
+    if neighbour.is_some() { Target::Neighbour } else { Target::Lan }
 }
 
 #[inline(always)]
@@ -71,7 +82,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     if is_on_link {
         neighbour::check(packet, link, tuple)?;
     } else if tuple.key.src != if dst.is_v4() { link.addr4 } else { link.addr6 } {
-        return Err(Reason::SpoofedIp);
+        return rogue::asks_for_address(packet, link, tuple);
     }
     // By the IP address, not by the MAC: a unicast packet in a broadcast frame would be everybody's on the bridge.
     if dst.is_group() {
@@ -83,7 +94,8 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     }
     let is_for_gateway = eth.dst == link.gateway_mac && !is_on_link;
     let mut read = Transport::Unread;
-    if is_for_gateway {
+    // On a LAN, who has come by a published port may be a neighbour, or behind another router.
+    if is_for_gateway || link.flags & link_flags::LAN != 0 && !is_on_link {
         read = transport(packet, tuple);
         // A flow leads beyond the network: no neighbour's address has one.
         if let Transport::Read = read
@@ -109,7 +121,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
         return neighbour::to_gateway(eth, link);
     }
     if !is_for_gateway {
-        return past_gateway(packet, eth, link, tuple);
+        return past_gateway(packet, link, tuple, eth.dst.is_group());
     }
     match read {
         Transport::Unread | Transport::Read => beyond_network(packet, from, tuple, read),
@@ -144,26 +156,29 @@ fn transport(packet: &Packet, tuple: &mut Tuple) -> Transport {
     }
 }
 
-/// Not to the gateway and to no endpoint: the broadcast of the own network, or a frame that the bridge would hand to
-/// somebody whom the packet is not for.
-#[inline(always)]
-fn past_gateway(packet: &Packet, eth: &EthHeader, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
+/// Not to the gateway and to no endpoint: to a machine on the LAN, or by a router that is one; else the broadcast of the own
+/// network (`for_many`: by the MAC), or a frame that the bridge would hand to somebody whom the packet is not for.
+#[inline(never)]
+fn past_gateway(packet: &Packet, link: &Link, tuple: &Tuple, for_many: bool) -> Result<Action, Reason> {
     let dst = &tuple.key.dst;
-    match SUBNETS.get(Key::new(128, *dst)) {
-        Some(network)
-            if *network == link.network && dst.is_v4() && eth.dst.is_group() && *dst != link.gateway4 =>
-        {
-            to_group(packet, link, tuple)
-        }
-        Some(network) if *network != link.network => Err(Reason::InterNetwork),
-        _ => Err(Reason::WrongMac),
+    let is_own = match SUBNETS.get(Key::new(128, *dst)) {
+        Some(network) if *network != link.network => return Err(Reason::InterNetwork),
+        found => found.is_some(),
+    };
+    if link.flags & link_flags::LAN == 0 {
+        let is_broadcast = is_own && dst.is_v4() && for_many && *dst != link.gateway4;
+        return if is_broadcast { to_group(packet, link, tuple) } else { Err(Reason::WrongMac) };
     }
+    // It is the container's own, as was looked at before, and stays as it is.
+    policy::decide(Origin::Container, link.flags, Target::Lan, dst.is_v4()).verdict()?;
+    rogue::check(packet, tuple)?;
+    Ok(Action::SlowPath)
 }
 
 /// To everybody who listens, which the bridge knows; it would reach the neighbours.
 #[inline(always)]
 fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
-    policy::decide(Origin::Container, link.flags, Target::Neighbour, true).verdict()?;
+    policy::decide(Origin::Container, link.flags, Target::of_group(link.flags), true).verdict()?;
     rogue::check(packet, tuple)?;
     Ok(Action::SlowPath)
 }

@@ -3,7 +3,7 @@
 
 use netdp_common::policy::{self, Origin, Target};
 use netdp_common::prefilter::is_neighbour_discovery;
-use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, proto};
+use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, link_flags, proto};
 
 use super::access::Packet;
 use super::forward::{self, Action};
@@ -83,11 +83,11 @@ pub(super) fn check(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<(), R
 #[inline(always)]
 pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
     let kind = kind(packet, tuple);
-    let icc = policy::decide(Origin::Container, link.flags, Target::Neighbour, false).verdict();
     if kind != icmp_type::V6_NEIGHBOUR_SOLICITATION {
         let finds_gateway = is_discovery(kind) || MLD.contains(&kind);
         if !finds_gateway {
-            icc?;
+            let all = Target::of_group(link.flags);
+            policy::decide(Origin::Container, link.flags, all, false).verdict()?;
         }
         rogue::check(packet, tuple)?;
         return Ok(Action::SlowPath);
@@ -97,19 +97,25 @@ pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Ac
     let Some(neighbour) = (unsafe { ENDPOINTS.get(EndpointKey { addr, network: link.network }) }) else {
         return Ok(Action::SlowPath);
     };
+    let is_own = neighbour.mac == link.mac;
+    if is_own && link.flags & link_flags::LAN != 0 {
+        return Ok(Action::SlowPath);
+    }
+    policy::decide(Origin::Container, link.flags, Target::Neighbour, false).verdict()?;
     // Its own address: whether it is taken, which it is not.
-    icc?;
-    if neighbour.mac == link.mac {
+    if is_own {
         return Err(Reason::IccDisabled);
     }
     packet.write(0, &neighbour.mac).ok_or(Reason::Malformed)?;
     forward::peer(packet, neighbour.ifindex, Action::Local)
 }
 
-/// To the gateway's link-local address, or discovery that is for the gateway; what is for a neighbour is on its way.
+/// To the gateway's link-local address, or discovery that is for the gateway; what is for a neighbour is on its way. On a LAN
+/// there are others beside the two.
 #[inline(always)]
 pub(super) fn to_gateway(eth: &EthHeader, link: &Link) -> Result<Action, Reason> {
-    if eth.dst == link.gateway_mac { Ok(Action::SlowPath) } else { Err(Reason::WrongMac) }
+    let may = eth.dst == link.gateway_mac || link.flags & link_flags::LAN != 0;
+    if may { Ok(Action::SlowPath) } else { Err(Reason::WrongMac) }
 }
 
 /// Solicitations ask for anybody, with the asker's own MAC; advertisements are of the container's own addresses. Parts of

@@ -1,21 +1,36 @@
 //! What nobody but the host may say to a neighbour: where addresses come from, and by which router to go. Router
 //! advertisements and redirects of IPv6 are judged with the rest of neighbour discovery.
 
-use netdp_common::{Port, Reason, proto};
+use netdp_common::{Addr, Link, Port, Reason, link_flags, proto};
 
 use super::access::Packet;
+use super::forward::Action;
 use super::parse::{self, ETH_LEN, Tuple, icmp_type};
 
 /// Ports that clients of DHCP (RFC 2131, 4.1) and DHCPv6 (RFC 8415, 7.2) listen on. A server may send from any port, and
 /// nobody but a server sends to these.
 const CLIENT: Port = Port::new(68);
 const CLIENT6: Port = Port::new(546);
+/// Where servers of DHCP listen.
+const SERVER: Port = Port::new(67);
 /// Offset of flags and fragment offset in an IPv4 header, and the bits of the latter.
 const FRAGMENT: u32 = ETH_LEN + 6;
 const OFFSET: u16 = 0x1fff;
 /// The same from the end of a fragment header of IPv6, which is where the tuple says that the rest begins.
 const FRAGMENT6: u32 = 6;
 const OFFSET6: u16 = 0xfff8;
+
+/// Of a packet that has not got its container's address: on a LAN a client of DHCP has none yet (RFC 2131, 4.1), and asks
+/// everybody there.
+#[inline(never)]
+pub(super) fn asks_for_address(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
+    let key = &tuple.key;
+    let is_from_nobody = key.src == Addr::ANY4 && key.dst == Addr::BROADCAST4;
+    if link.flags & link_flags::LAN == 0 || !is_from_nobody || key.proto != proto::UDP || tuple.fragment {
+        return Err(Reason::SpoofedIp);
+    }
+    if words(packet, tuple) == [CLIENT.0, SERVER.0] { Ok(Action::SlowPath) } else { Err(Reason::SpoofedIp) }
+}
 
 /// Judges a packet that goes to neighbours. One comparison for TCP.
 #[inline(always)]
