@@ -337,7 +337,9 @@ impl Desired {
         self.rows.extend(gateway_mode::rows(bridge, attachment));
         let at_host = |port: &&PublishedPort| !gateway_mode::is_at_container(bridge, attachment, port);
         for port in attachment.ports.iter().filter(at_host) {
-            let (Some(rest), key) = (backend(bridge, attachment, port), port_key(port)) else { continue };
+            let (Some(rest), Some(key)) = (backend(bridge, attachment, port), port_key(port)) else {
+                continue;
+            };
             self.rows.insert(Row::Port { veth: veth.clone(), key, rest });
             self.rows.extend(port.sources.keys(key).map(|source| Row::Plain(Entry::Source(source))));
         }
@@ -477,8 +479,9 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
     }
 }
 
-fn port_key(port: &PublishedPort) -> PortKey {
-    PortKey::new(port.host_address.into(), Port::new(port.host_port), port.protocol.number())
+/// None without a port of the host.
+fn port_key(port: &PublishedPort) -> Option<PortKey> {
+    Some(PortKey::new(port.host_address.into(), Port::new(port.host_port?), port.protocol.number()))
 }
 
 /// None when the endpoint has no address that the host's leads to, which a port is not published without.

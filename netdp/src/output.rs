@@ -223,7 +223,7 @@ fn text(value: Option<impl ToString>) -> String {
 pub fn ports(endpoint: &Endpoint) -> Value {
     let mut ports: BTreeMap<(u16, String), Vec<Value>> = BTreeMap::new();
     for port in endpoint.attachments.iter().flat_map(|attachment| &attachment.ports) {
-        let mut binding = json!({ "HostIp": port.host_address, "HostPort": port.host_port.to_string() });
+        let mut binding = json!({ "HostIp": port.host_address, "HostPort": text(port.host_port) });
         if !port.sources.is_everybody() {
             binding["From"] = json!(port.sources);
         }
@@ -234,9 +234,11 @@ pub fn ports(endpoint: &Endpoint) -> Value {
     Value::Object(named.collect())
 }
 
-/// A published port as Docker's `ps` prints it: `0.0.0.0:8080->80/tcp`, with its [`sources`] behind it.
+/// A published port as Docker's `ps` prints it: `0.0.0.0:8080->80/tcp`, or `80/tcp` where that is the endpoint's own, with
+/// its [`sources`] behind it.
 pub fn port(port: &PublishedPort) -> String {
-    format!("{}->{}/{}{}", port.host_side(), port.container_port, port.protocol, sources(port))
+    let host = port.host_port.map_or_else(String::new, |_| format!("{}->", port.host_side()));
+    format!("{host}{}/{}{}", port.container_port, port.protocol, sources(port))
 }
 
 /// ` (from 10.0.0.0/8 fd00::/8)`, and nothing for a port that is for everybody.

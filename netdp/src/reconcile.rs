@@ -130,7 +130,7 @@ mod tests {
         let port = PublishedPort {
             protocol: Protocol::Tcp,
             host_address: Ipv4Addr::UNSPECIFIED.into(),
-            host_port: 8000 + u16::from(last),
+            host_port: Some(8000 + u16::from(last)),
             container_port: 80,
             sources: "10.0.0.0/8,192.0.2.0/24".parse().unwrap(),
         };

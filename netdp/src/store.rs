@@ -40,14 +40,14 @@ pub use holders::Holder;
 pub use settings::Setting;
 
 /// The layout that this version reads and writes, kept in `PRAGMA user_version`.
-pub const SCHEMA: i64 = 3;
+pub const SCHEMA: i64 = 4;
 /// Name of the database in the state directory.
 const FILE: &str = "netdp.db";
 /// How long a command waits for another one's transaction.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// `number` is AUTOINCREMENT so that a network's number is never used twice: flows of a removed network may
-/// still be in the datapath when the next one is created.
+/// still be in the datapath when the next one is created. Ports without one of the host (NULL) are different ones to UNIQUE.
 const TABLES: &str = "
 CREATE TABLE networks (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -86,13 +86,13 @@ CREATE TABLE attachments (
 ) STRICT;
 CREATE TABLE ports (
     protocol TEXT NOT NULL,
-    host_port INTEGER NOT NULL,
+    host_port INTEGER,
     host_address TEXT NOT NULL,
     container_port INTEGER NOT NULL,
     sources TEXT NOT NULL,
     attachment INTEGER NOT NULL REFERENCES attachments (number) ON DELETE CASCADE,
-    PRIMARY KEY (protocol, host_port, host_address)
-) STRICT, WITHOUT ROWID;
+    UNIQUE (protocol, host_port, host_address)
+) STRICT;
 CREATE INDEX ports_by_attachment ON ports (attachment);
 CREATE TABLE ula (prefix TEXT NOT NULL) STRICT;
 ";

@@ -59,6 +59,32 @@ fn routed_network_is_reached_at_published_ports_of_its_own_addresses() {
 }
 
 #[test]
+fn routed_containers_publish_one_port_each_and_take_none_of_the_host() {
+    let bed = Bed::new();
+    let host = host(&bed, "routed");
+    teach(&bed.outside, &host);
+    let _holder = Server::start(&host.ns, 8080);
+    let names = ["c1", "c2"];
+    let both = names.map(|name| bed.container(&host, name, &["--network", "open", "-p", "8080:80"]));
+    let _servers = both.each_ref().map(|container| Server::start_dual(&container.ns, 80));
+    for (container, name) in both.iter().zip(names) {
+        for address in addresses(container) {
+            assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(address, 80)).is_ok(), "{name} {address}");
+        }
+        assert_eq!(host.netdp(&["port", name]).ok().stdout, "80/tcp -> 0.0.0.0:\n80/tcp -> [::]:\n");
+        let ports = &container.attached["NetworkSettings"]["Ports"]["80/tcp"];
+        assert_eq!((&ports[0]["HostIp"], &ports[0]["HostPort"]), (&"0.0.0.0".into(), &"".into()));
+    }
+    let again =
+        ["attach", "--netns", both[0].ns.path().to_str().unwrap(), "--name", "c1", "--network", "open"];
+    host.netdp(&[&again[..], &["-p", "8080:80"]].concat()).done();
+    let other = [&again[..], &["-p", "8080:81"]].concat();
+    host.netdp(&other).exits(1).says("these published ports: 80/tcp, 80/tcp").done_failing();
+    assert_served(&bed.outside.ns, (host.address, 8080), "h1");
+    host.netdp(&["check", "--deep"]).done();
+}
+
+#[test]
 fn routed_network_keeps_its_addresses_when_it_sends() {
     let bed = Bed::new();
     let host = host(&bed, "routed");
@@ -104,6 +130,14 @@ fn one_family_is_routed_and_the_other_translated() {
     assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(v6, 80)).is_ok());
     assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(host.address.into(), 8080)).is_ok());
     assert!(ask_tcp_at(&bed.outside.ns, SocketAddr::new(host.address6.into(), 8080)).is_err());
+    let shown = host.netdp(&["port", "c1"]).ok().stdout;
+    assert_eq!(shown, "80/tcp -> 0.0.0.0:8080\n80/tcp -> [::]:\n");
+    // Of the host's ports it is the IPv4 one that somebody has.
+    let c2 = bed.namespace("c2");
+    let attach = ["attach", "--netns", c2.path().to_str().unwrap(), "--name", "c2", "--network", "mixed"];
+    let refused = host.netdp(&[&attach[..], &["-p", "8080:80"]].concat()).exits(1);
+    assert!(refused.stderr.contains("Bind for 0.0.0.0:8080 failed"), "{refused}");
+    host.netdp(&[&attach[..], &["-p", "[::]:8080:80"]].concat()).done();
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub fn twice(networks: &[Network], endpoints: &[Endpoint]) -> Vec<Difference> {
             for address in attachment.addresses() {
                 hold(format!("address {address} in network {network}"));
             }
-            for port in &attachment.ports {
+            for port in attachment.ports.iter().filter(|port| port.host_port.is_some()) {
                 hold(format!("port {}/{}", port.host_side(), port.protocol));
             }
         }

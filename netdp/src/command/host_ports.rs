@@ -3,42 +3,83 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::Error;
 use crate::host::ports::{self, RandomPorts, Transport};
 use crate::host::sockets;
-use crate::model::{Attachment, Protocol, PublishedPort};
+use crate::model::{Attachment, GatewayMode, Network, Protocol, PublishedPort};
 use crate::names::random_bytes;
 use crate::publish::{HostPort, PortRequest, PortSpec};
 use crate::store::{Holder, Store};
 
-/// Ports for all specs, or an error and no port at all. `default` is where a spec without address listens.
+/// Where the published ports of a network are.
+#[derive(Clone, Copy)]
+pub(super) struct Listening {
+    /// The host's address of those that do not say it.
+    default: IpAddr,
+    /// Endpoints are reached at their own IPv4 addresses, and take no port of the host.
+    routed4: bool,
+    /// The same in IPv6.
+    routed6: bool,
+}
+
+impl Listening {
+    pub(super) fn of(network: &Network) -> Self {
+        let bridge = network.bridge();
+        let routed = |mode| mode == Some(GatewayMode::Routed);
+        Self {
+            default: bridge.map_or(Ipv4Addr::UNSPECIFIED.into(), |bridge| bridge.host_binding),
+            routed4: routed(bridge.map(|bridge| bridge.gateway_mode4)),
+            routed6: routed(bridge.map(|bridge| bridge.gateway_mode6)),
+        }
+    }
+
+    fn is_routed(self, endpoint: &Attachment, host_address: IpAddr) -> bool {
+        let routed = |address: IpAddr| if address.is_ipv4() { self.routed4 } else { self.routed6 };
+        endpoint.behind(host_address).is_some_and(routed)
+    }
+}
+
+/// Ports for all specs, or an error and no port at all.
 pub(super) fn allocate(
     store: &Store,
     specs: &[PortSpec],
-    default: IpAddr,
+    listening: Listening,
     endpoint: &Attachment,
 ) -> Result<Vec<PublishedPort>, Error> {
     let mut given = Given::default();
     for spec in specs {
         let known = Known::of(store, spec)?;
         for request in &spec.ports {
-            let addresses = host_addresses(spec, request, default, endpoint)?;
-            let ports = Search { store, given: &given, known: &known, spec, request, addresses }.run()?;
-            for port in ports {
+            let addresses = host_addresses(spec, request, listening.default, endpoint)?;
+            let (routed, addresses) =
+                addresses.into_iter().partition(|address| listening.is_routed(endpoint, *address));
+            let search = Search { store, given: &given, known: &known, spec, request, addresses };
+            for port in search.run()? {
                 given.add(port);
             }
+            given.ports.extend(at_endpoint(request, routed));
         }
     }
     Ok(given.ports)
+}
+
+/// Ports that take none of the host's.
+fn at_endpoint(request: &PortRequest, host_addresses: Vec<IpAddr>) -> impl Iterator<Item = PublishedPort> {
+    host_addresses.into_iter().map(|address| published(request, address, None))
+}
+
+fn published(request: &PortRequest, host_address: IpAddr, host_port: Option<u16>) -> PublishedPort {
+    let PortRequest { protocol, container_port, ref sources, .. } = *request;
+    PublishedPort { protocol, host_address, host_port, container_port, sources: sources.clone() }
 }
 
 /// What this command has given so far, with its places by port.
 #[derive(Default)]
 struct Given {
     ports: Vec<PublishedPort>,
-    places: HashMap<(Protocol, u16), Vec<usize>>,
+    places: HashMap<(Protocol, Option<u16>), Vec<usize>>,
 }
 
 impl Given {
@@ -112,27 +153,35 @@ fn host_addresses(
 
 /// Whether ports that were given before are what the specs ask for, so that a repeated attach changes
 /// nothing.
-pub(super) fn satisfied(specs: &[PortSpec], endpoint: &Attachment, default: IpAddr) -> Result<bool, Error> {
+pub(super) fn satisfied(
+    specs: &[PortSpec],
+    endpoint: &Attachment,
+    listening: Listening,
+) -> Result<bool, Error> {
     let mut left: VecDeque<&PublishedPort> = endpoint.ports.iter().collect();
     for spec in specs {
         for request in &spec.ports {
-            let addresses = host_addresses(spec, request, default, endpoint)?;
+            let addresses = host_addresses(spec, request, listening.default, endpoint)?;
             let mut host_port = request.host_port;
             for address in addresses {
-                let answer = left.iter().position(|port| answers(port, request, host_port, address));
+                let wanted = (!listening.is_routed(endpoint, address)).then_some(host_port);
+                let answer = left.iter().position(|port| answers(port, request, wanted, address));
                 let Some(found) = answer.and_then(|place| left.remove(place)) else { return Ok(false) };
                 // One port of the host for all of them.
-                host_port = HostPort::exactly(found.host_port);
+                host_port = found.host_port.map_or(host_port, HostPort::exactly);
             }
         }
     }
     Ok(left.is_empty())
 }
 
-fn answers(port: &PublishedPort, request: &PortRequest, host_port: HostPort, address: IpAddr) -> bool {
-    let in_range = match host_port {
-        HostPort::Any => true,
-        HostPort::FirstFree(first, last) => (first..=last).contains(&port.host_port),
+/// None as the wanted port of the host is one that takes none.
+fn answers(port: &PublishedPort, request: &PortRequest, wanted: Option<HostPort>, address: IpAddr) -> bool {
+    let in_range = match (wanted, port.host_port) {
+        (None, is) => is.is_none(),
+        (Some(_), None) => false,
+        (Some(HostPort::Any), Some(_)) => true,
+        (Some(HostPort::FirstFree(first, last)), Some(is)) => (first..=last).contains(&is),
     };
     let inside = (port.container_port, port.protocol) == (request.container_port, request.protocol);
     inside && in_range && port.host_address == address && port.sources == request.sources
@@ -150,6 +199,9 @@ struct Search<'a> {
 
 impl Search<'_> {
     fn run(&self) -> Result<Vec<PublishedPort>, Error> {
+        if self.addresses.is_empty() {
+            return Ok(Vec::new());
+        }
         match self.request.host_port {
             HostPort::FirstFree(first, last) if first == last => self.on_all(first),
             HostPort::FirstFree(first, last) => self.first_free(first..=last),
@@ -173,18 +225,12 @@ impl Search<'_> {
 
     /// Ours first, as they can be named; a socket of another program shows by trying.
     fn checked(&self, host_address: IpAddr, host_port: u16) -> Result<PublishedPort, Error> {
-        let wanted = PublishedPort {
-            protocol: self.request.protocol,
-            host_address,
-            host_port,
-            container_port: self.request.container_port,
-            sources: self.request.sources.clone(),
-        };
+        let wanted = published(self.request, host_address, Some(host_port));
         let asked = SocketAddr::new(host_address, host_port);
         if let Some(held) = self.given.clash(&wanted) {
             return Err(Error::port_taken(asked, "this same command".to_owned(), held));
         }
-        let holders = self.holders(&wanted)?;
+        let holders = self.holders(wanted.protocol, host_port)?;
         if let Some((held, by)) = holders.iter().find(|(held, _)| clash(held, &wanted)) {
             return Err(Error::port_taken(asked, format!("endpoint {by}"), held));
         }
@@ -202,10 +248,10 @@ impl Search<'_> {
         Ok(wanted)
     }
 
-    fn holders(&self, wanted: &PublishedPort) -> Result<Cow<'_, [Holder]>, Error> {
+    fn holders(&self, protocol: Protocol, host_port: u16) -> Result<Cow<'_, [Holder]>, Error> {
         match &self.known.holders {
-            Some(all) => Ok(all.get(&wanted.host_port).map_or(&[][..], Vec::as_slice).into()),
-            None => Ok(self.store.holders(wanted.protocol, wanted.host_port)?.into()),
+            Some(all) => Ok(all.get(&host_port).map_or(&[][..], Vec::as_slice).into()),
+            None => Ok(self.store.holders(protocol, host_port)?.into()),
         }
     }
 }
@@ -233,8 +279,6 @@ fn anywhere() -> Result<impl Iterator<Item = u16>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
     use crate::sources::Sources;
 
@@ -264,21 +308,49 @@ mod tests {
     }
 
     fn given(asked: &[PortSpec], default: IpAddr) -> Result<Attachment, Error> {
+        given_at(asked, at(default))
+    }
+
+    fn given_at(asked: &[PortSpec], listening: Listening) -> Result<Attachment, Error> {
         let mut endpoint = endpoint();
-        endpoint.ports = with_store(|store| allocate(store, asked, default, &endpoint))?;
+        endpoint.ports = with_store(|store| allocate(store, asked, listening, &endpoint))?;
         Ok(endpoint)
+    }
+
+    fn at(default: IpAddr) -> Listening {
+        Listening { default, routed4: false, routed6: false }
+    }
+
+    #[test]
+    fn where_a_family_is_routed_no_port_of_the_host_is_taken() {
+        let everywhere = Ipv4Addr::UNSPECIFIED.into();
+        let shown = |asked: &[&str], listening| {
+            let given = given_at(&specs(asked), listening).unwrap();
+            assert!(satisfied(&specs(asked), &given, listening).unwrap());
+            given.ports.iter().map(crate::output::port).collect::<Vec<_>>()
+        };
+        let mixed = Listening { routed6: true, ..at(everywhere) };
+        assert_eq!(shown(&["8397:80"], mixed), ["0.0.0.0:8397->80/tcp", "80/tcp"]);
+        let both = Listening { routed4: true, ..mixed };
+        assert_eq!(shown(&["8397:80"], both), ["80/tcp"; 2]);
+        assert_eq!(shown(&["8397:80", "8397:81", "127.0.0.1::82/udp"], both).len(), 5);
+        let given = given_at(&specs(&["8397:80"]), both).unwrap();
+        assert!(!satisfied(&specs(&["8397:81"]), &given, both).unwrap());
+        assert!(!satisfied(&specs(&["8397:80"]), &given, mixed).unwrap());
+        let sides: Vec<_> = given.ports.iter().map(PublishedPort::host_side).collect();
+        assert_eq!(sides, ["0.0.0.0:", "[::]:"], "as Docker prints it");
     }
 
     #[test]
     fn a_repeated_command_gets_what_it_has() {
         let asked = specs(&["8000-8010:80", "53/udp"]);
         let given = given(&asked, LOCAL).unwrap();
-        assert_eq!((given.ports[0].host_port, given.ports[0].container_port), (8000, 80));
-        assert!(satisfied(&asked, &given, LOCAL).unwrap());
-        assert!(!satisfied(&asked[..1], &given, LOCAL).unwrap());
-        assert!(!satisfied(&specs(&["8000:81", "53/udp"]), &given, LOCAL).unwrap());
+        assert_eq!((given.ports[0].host_port, given.ports[0].container_port), (Some(8000), 80));
+        assert!(satisfied(&asked, &given, at(LOCAL)).unwrap());
+        assert!(!satisfied(&asked[..1], &given, at(LOCAL)).unwrap());
+        assert!(!satisfied(&specs(&["8000:81", "53/udp"]), &given, at(LOCAL)).unwrap());
         let others = specs(&["published=8000,target=80,from=10.0.0.0/8", "53/udp"]);
-        assert!(!satisfied(&others, &given, LOCAL).unwrap(), "other sources are another port");
+        assert!(!satisfied(&others, &given, at(LOCAL)).unwrap(), "other sources are another port");
     }
 
     #[test]
@@ -292,15 +364,15 @@ mod tests {
             (four.host_address.to_string(), six.host_address.to_string()),
             ("0.0.0.0".into(), "::".into())
         );
-        assert!(satisfied(&asked, &given, everywhere).unwrap());
-        assert!(!satisfied(&specs(&["0.0.0.0::80"]), &given, everywhere).unwrap());
+        assert!(satisfied(&asked, &given, at(everywhere)).unwrap());
+        assert!(!satisfied(&specs(&["0.0.0.0::80"]), &given, at(everywhere)).unwrap());
     }
 
     #[test]
     fn families_do_not_clash_and_addresses_of_one_do() {
         let one = |text: &str| {
             let address: SocketAddr = text.parse().unwrap();
-            let (host_address, host_port) = (address.ip(), address.port());
+            let (host_address, host_port) = (address.ip(), Some(address.port()));
             let sources = Sources::default();
             PublishedPort { protocol: Protocol::Tcp, host_address, host_port, container_port: 80, sources }
         };
@@ -316,7 +388,7 @@ mod tests {
         let text = error.to_string();
         assert!(text.starts_with("Bind for 127.83.11.7:8001 failed: port is already allocated"), "{text}");
         let given = given(&specs(&["8001-8002:80", "8001-8002:81"]), LOCAL).unwrap();
-        assert_eq!(given.ports[1].host_port, 8002);
+        assert_eq!(given.ports[1].host_port, Some(8002));
     }
 
     #[test]
@@ -329,10 +401,10 @@ mod tests {
         drop(listener);
         let given = given(&asked, LOCAL).unwrap();
         assert_eq!(
-            given.ports.iter().map(|port| port.host_port).collect::<Vec<_>>(),
+            given.ports.iter().filter_map(|port| port.host_port).collect::<Vec<_>>(),
             (first..=last).collect::<Vec<_>>()
         );
-        assert!(satisfied(&asked, &given, LOCAL).unwrap());
+        assert!(satisfied(&asked, &given, at(LOCAL)).unwrap());
         let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         assert!(matches!(self::given(&asked, foreign), Err(Error::Bind(ports::Error::NotLocal(_)))));
     }

@@ -6,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use super::commit::commit;
-use super::{detach, gone, host_ports, repeated};
+use super::host_ports::{self, Listening};
+use super::{detach, gone, repeated};
 use crate::Error;
 use crate::desired::veth_alias;
 use crate::host::netns;
@@ -255,8 +256,8 @@ impl Join<'_> {
             options: self.request.attachment.clone(),
             ports: Vec::new(),
         };
-        let (specs, binding) = (&self.request.ports, self.host_binding());
-        attachment.ports = host_ports::allocate(&session.store, specs, binding, &attachment)?;
+        let (specs, listening) = (&self.request.ports, Listening::of(self.network));
+        attachment.ports = host_ports::allocate(&session.store, specs, listening, &attachment)?;
         Ok(attachment)
     }
 
@@ -267,11 +268,6 @@ impl Join<'_> {
             used.extend(session.kernel.outside_addresses().await?);
         }
         Ok(used)
-    }
-
-    /// Where `-p 8080:80` listens.
-    fn host_binding(&self) -> IpAddr {
-        self.network.bridge().map_or(Ipv4Addr::UNSPECIFIED.into(), |bridge| bridge.host_binding)
     }
 
     /// One of each family that the network has: as asked for, else the lowest free one.
@@ -327,7 +323,7 @@ impl Join<'_> {
         if let Some(what) = repeated::interface(self.request, present) {
             return Err(self.otherwise(what));
         }
-        if !host_ports::satisfied(&self.request.ports, present, self.host_binding())? {
+        if !host_ports::satisfied(&self.request.ports, present, Listening::of(self.network))? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
             return Err(self.otherwise(format!("these published ports: {ports}")));

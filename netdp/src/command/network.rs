@@ -393,11 +393,6 @@ fn ipv6_fits(mtu: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where its published ports listen when they do not say it.
-pub(super) fn host_binding(network: &Network) -> IpAddr {
-    network.bridge().map_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), |bridge| bridge.host_binding)
-}
-
 /// The subnets that networks have.
 pub(super) fn taken_by(networks: &[Network]) -> impl Iterator<Item = Taken> {
     let of = |network: &Network, pool: &Pool| {

@@ -136,15 +136,15 @@ impl Attachment {
     }
 }
 
-/// A port of the host that leads to a port of an endpoint.
+/// A port of the host that leads to a port of an endpoint, or a port that others may use at the endpoint's own address.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct PublishedPort {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// The address of the host, or 0.0.0.0 or `::` for all of them of that family.
     pub host_address: IpAddr,
-    /// The port on the host.
-    pub host_port: u16,
+    /// The port on the host; none where the endpoint is reached at its own address (gateway mode `routed`).
+    pub host_port: Option<u16>,
     /// The port inside.
     pub container_port: u16,
     /// Who may use it.
@@ -153,9 +153,13 @@ pub struct PublishedPort {
 }
 
 impl PublishedPort {
-    /// Address and port of the host.
-    pub fn host_side(&self) -> SocketAddr {
-        SocketAddr::new(self.host_address, self.host_port)
+    /// Address and port of the host; without a port the text ends behind the colon, as Docker prints it.
+    pub fn host_side(&self) -> String {
+        match (self.host_port, self.host_address) {
+            (Some(port), address) => SocketAddr::new(address, port).to_string(),
+            (None, IpAddr::V4(address)) => format!("{address}:"),
+            (None, IpAddr::V6(address)) => format!("[{address}]:"),
+        }
     }
 }
 

@@ -31,7 +31,8 @@ impl Store {
         let read = |row: &Row<'_>| Ok((port(row)?, row.get(5)?));
         let mut all = HashMap::<u16, Vec<Holder>>::new();
         for holder in self.rows(sql, params![protocol.to_string(), first, last], read)? {
-            all.entry(holder.0.host_port).or_default().push(holder);
+            // What is NULL lies between nothing.
+            all.entry(holder.0.host_port.unwrap_or_default()).or_default().push(holder);
         }
         Ok(all)
     }

@@ -21,7 +21,7 @@ fn an_endpoint(name: &str, network: u32, host_port: u16) -> Endpoint {
     let port = PublishedPort {
         protocol: Protocol::Tcp,
         host_address: Ipv4Addr::UNSPECIFIED.into(),
-        host_port,
+        host_port: Some(host_port),
         container_port: 80,
         sources: "10.0.0.0/8,fd00::/8".parse().unwrap(),
     };
@@ -181,7 +181,7 @@ fn the_database_of_the_version_before_is_taken_over_whole() {
     let web = store.endpoint("web").unwrap().unwrap();
     let attachment = &web.attachments[0];
     assert_eq!((attachment.addr4, attachment.addr6), (Some(Ipv4Addr::new(200, 5, 0, 2)), None));
-    let ports: Vec<String> = attachment.ports.iter().map(|port| port.host_side().to_string()).collect();
+    let ports: Vec<String> = attachment.ports.iter().map(|port| port.host_side()).collect();
     assert_eq!(ports, ["127.0.0.1:53", "0.0.0.0:8080"]);
     assert!(attachment.ports.iter().all(|port| port.sources.is_everybody()));
     drop(store);
@@ -193,4 +193,46 @@ fn the_database_of_the_version_before_is_taken_over_whole() {
     assert_eq!(change.add_network(&a_network("next")).unwrap(), 4);
     change.commit().unwrap();
     assert!(store.holders(Protocol::Tcp, 8080).unwrap().is_empty());
+}
+
+/// What schema 3 had otherwise: a routed address had a port of the host that led nowhere.
+const THREE: &str = "
+    DROP TABLE ports;
+    CREATE TABLE ports (protocol TEXT NOT NULL, host_port INTEGER NOT NULL, host_address TEXT NOT NULL,
+        container_port INTEGER NOT NULL, sources TEXT NOT NULL,
+        attachment INTEGER NOT NULL REFERENCES attachments (number) ON DELETE CASCADE,
+        PRIMARY KEY (protocol, host_port, host_address)) STRICT, WITHOUT ROWID;
+    CREATE INDEX ports_by_attachment ON ports (attachment);
+    INSERT INTO ports SELECT 'tcp', 8080, column1, 80, '', number FROM attachments
+        JOIN (VALUES ('0.0.0.0'), ('::'));
+    UPDATE networks SET driver = '{\"Bridge\":{\"gateway_mode4\":\"nat\",\"gateway_mode6\":\"routed\"}}';
+    PRAGMA user_version = 3;";
+
+#[test]
+fn ports_of_routed_addresses_have_none_of_the_host_s_and_clash_with_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let change = store.begin().unwrap();
+    let network = change.add_network(&a_network("blue")).unwrap();
+    change.add_endpoint(&an_endpoint("web", network, 9)).unwrap();
+    change.commit().unwrap();
+    drop(store);
+    Connection::open(directory.path().join(FILE)).unwrap().execute_batch(THREE).unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let sides = |name: &str| -> Vec<String> {
+        let attachment = store.endpoint(name).unwrap().unwrap().attachments.remove(0);
+        attachment.ports.iter().map(PublishedPort::host_side).collect()
+    };
+    assert_eq!(sides("web"), ["0.0.0.0:8080", "[::]:"]);
+    let mut other = an_endpoint("other", network, 8081);
+    let routed = PublishedPort { host_port: None, ..other.attachments[0].ports[0].clone() };
+    other.attachments[0].ports = vec![routed.clone(), routed];
+    let change = store.begin().unwrap();
+    change.add_endpoint(&other).unwrap();
+    change.commit().unwrap();
+    assert_eq!(sides("other").len(), 2);
+    assert_eq!(store.holders_between(Protocol::Tcp, 0, u16::MAX).unwrap().len(), 1);
+    let change = store.begin().unwrap();
+    let other = an_endpoint("third", network, 8080);
+    assert!(change.add_endpoint(&other).is_err(), "a port of the host is one endpoint's");
 }

@@ -60,6 +60,32 @@ ALTER TABLE attachments ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
 PRAGMA user_version = 3;
 ";
 
+/// Ports of routed addresses have none of the host's.
+const TO_4: &str = "
+CREATE TABLE ports4 (
+    protocol TEXT NOT NULL,
+    host_port INTEGER,
+    host_address TEXT NOT NULL,
+    container_port INTEGER NOT NULL,
+    sources TEXT NOT NULL,
+    attachment INTEGER NOT NULL REFERENCES attachments (number) ON DELETE CASCADE,
+    UNIQUE (protocol, host_port, host_address)
+) STRICT;
+INSERT INTO ports4
+    SELECT protocol,
+        CASE json_extract(driver, CASE WHEN host_address LIKE '%:%' AND addr6 IS NOT NULL
+            THEN '$.Bridge.gateway_mode6' ELSE '$.Bridge.gateway_mode4' END)
+        WHEN 'routed' THEN NULL ELSE host_port END,
+        host_address, container_port, sources, attachment
+    FROM ports
+    JOIN attachments ON attachments.number = ports.attachment
+    JOIN networks ON networks.number = attachments.network;
+DROP TABLE ports;
+ALTER TABLE ports4 RENAME TO ports;
+CREATE INDEX ports_by_attachment ON ports (attachment);
+PRAGMA user_version = 4;
+";
+
 /// Brings a database of an older schema to the present one, step by step, unless somebody else has done so meanwhile.
 pub(super) fn to_present(path: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
@@ -68,7 +94,7 @@ pub(super) fn to_present(path: &Path) -> rusqlite::Result<()> {
     // A table that goes would take the rows that refer to it along.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for (from, step) in [(1, TO_2), (2, TO_3)] {
+    for (from, step) in [(1, TO_2), (2, TO_3), (3, TO_4)] {
         if transaction.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))? == from {
             transaction.execute_batch(step)?;
         }

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use super::super::host_ports::{self, Listening};
 use super::super::join::{self, Container, join};
-use super::super::{host_ports, network};
 use super::{Declared, Deed, at, cannot};
 use crate::Error;
 use crate::config::{Config, DeclaredEndpoint, DeclaredInterface};
@@ -128,14 +128,14 @@ impl Interface<'_> {
         wanted.options.aliases.clone_from(&self.asked.options.aliases);
         wanted.options.gw_priority = self.asked.options.gw_priority;
         let specs = self.asked.ports();
-        let binding = network::host_binding(self.network);
+        let listening = Listening::of(self.network);
         let wrong = at(&self.asked.place, self.what());
-        if !host_ports::satisfied(&specs, present, binding).map_err(&wrong)? {
+        if !host_ports::satisfied(&specs, present, listening).map_err(&wrong)? {
             // Its own ports are free for it.
             wanted.ports = Vec::new();
             change.set_attachment(&wanted)?;
             wanted.ports =
-                host_ports::allocate(&self.session.store, &specs, binding, &wanted).map_err(&wrong)?;
+                host_ports::allocate(&self.session.store, &specs, listening, &wanted).map_err(&wrong)?;
         }
         if wanted == *present {
             return Ok(());
