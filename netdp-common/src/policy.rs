@@ -13,7 +13,9 @@
 //! | outside | | 1 `direct_routing`, unless 2 opens it | 5 passes; 1 on loopback | | | |
 //!
 //! Rule 2 opens a container's address where its network is `routed` (ICMP, published ports; else `unpublished`) or
-//! `nat-unprotected` (all).
+//! `nat-unprotected` (all), and its published ports (else `unpublished`) where direct routing is allowed, or trusted where the
+//! packet comes in. A published port that is for some sources only is for no others (5 `source_denied`); the host asks
+//! for none of that.
 
 use crate::endpoint::{Link, link_flags};
 use crate::port::port_flags;
@@ -50,7 +52,7 @@ pub enum Target {
     Routed = 5,
     /// A published port at an address of the host.
     Published = 6,
-    /// A loopback address; for the host, one where a port is published.
+    /// A loopback address; for the host and for the outside, one where the port is published.
     Loopback = 7,
     /// The gateway of the sender's network, where nothing is published.
     Gateway = 8,
@@ -60,11 +62,17 @@ pub enum Target {
     Outside = 10,
     /// Who is beside the sender on its own link and no container: a machine on the LAN that the network's bridge is on.
     Lan = 11,
+    /// A published port that is for other sources, at whichever address.
+    Unlisted = 12,
+    /// A published port at the own address of a container that is let in directly.
+    DirectPort = 13,
+    /// Anything else of such a container.
+    Direct = 14,
 }
 
 impl Target {
     /// Every kind there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Neighbour,
         Self::Container,
         Self::Unprotected,
@@ -77,6 +85,9 @@ impl Target {
         Self::Host,
         Self::Outside,
         Self::Lan,
+        Self::Unlisted,
+        Self::DirectPort,
+        Self::Direct,
     ];
 
     /// All who are on the sender's link together. On a LAN the bridge itself keeps containers apart that are not to hear one
@@ -86,12 +97,15 @@ impl Target {
         if sender & link_flags::LAN != 0 { Self::Lan } else { Self::Neighbour }
     }
 
-    /// A container's address of another network, by what stands in `PORTS` beside it ([`port_flags`]; zero when nothing does)
-    /// and whether the packet is for a port of it that is published.
+    /// A container's address of another network, by what stands in `PORTS` beside it ([`port_flags`]; zero when nothing does),
+    /// whether the packet comes in where that is trusted (asked only of what is `FILTERED`), and whether it is for a port
+    /// of the container that is published.
     #[inline(always)]
-    pub const fn of_container(beside: u16, protocol: u8, is_published: bool) -> Self {
+    pub const fn of_container(beside: u16, is_trusted: bool, protocol: u8, is_published: bool) -> Self {
         if beside & port_flags::UNPROTECTED != 0 {
             Self::Unprotected
+        } else if beside & port_flags::DIRECT != 0 && (beside & port_flags::FILTERED == 0 || is_trusted) {
+            if is_published { Self::DirectPort } else { Self::Direct }
         } else if beside & port_flags::ROUTED == 0 {
             Self::Container
         } else if proto::is_icmp(protocol) {
@@ -100,6 +114,35 @@ impl Target {
             Self::RoutedPort
         } else {
             Self::Routed
+        }
+    }
+
+    /// An address that is asked for no port, as the packet names none or none that is known: whether a container has it.
+    #[inline(always)]
+    pub const fn of_address(is_container: bool) -> Self {
+        if is_container { Self::Container } else { Self::Outside }
+    }
+
+    /// An address of the host, for the host itself and for the outside: whether it is one of loopback, and whether the port is
+    /// published there.
+    #[inline(always)]
+    pub const fn of_port(is_loopback: bool, is_published: bool) -> Self {
+        if !is_published {
+            Self::Host
+        } else if is_loopback {
+            Self::Loopback
+        } else {
+            Self::Published
+        }
+    }
+
+    /// A published port once more, when it is known whether it is for the source of the packet.
+    #[must_use]
+    #[inline(always)]
+    pub const fn for_source(self, is_listed: bool) -> Self {
+        match self {
+            Self::Published | Self::RoutedPort | Self::DirectPort if !is_listed => Self::Unlisted,
+            _ => self,
         }
     }
 
@@ -192,6 +235,12 @@ rules! {
     LoopbackFromContainer = 17, 1, "loopback_from_container", "no loopback address is reached over a network", Err(Reason::LoopbackFromContainer);
     /// To a machine on the LAN of the sender's network.
     Lan = 18, 2, "lan", "containers on a LAN reach its machines by themselves, with their own addresses", Ok(());
+    /// From somebody whom a published port is not for.
+    SourceDenied = 19, 5, "source_denied", "a published port that has sources is for no others", Err(Reason::SourceDenied);
+    /// To a container that is let in directly.
+    DirectPort = 20, 2, "direct_port", "where direct routing is allowed or trusted, published ports are reached at the container's address", Ok(());
+    /// To anything else of it.
+    DirectUnpublished = 21, 2, "direct_unpublished", "where direct routing is allowed or trusted, nothing else is reached at the container's address", Err(Reason::Unpublished);
     /// Between the host and the outside.
     NotOurs = 16, 7, "not_ours", "it concerns no container", Ok(());
 }
@@ -210,14 +259,16 @@ pub const fn decide(origin: Origin, sender: u32, target: Target, v4: bool) -> Ru
 #[inline(always)]
 const fn from_host(target: Target) -> Rule {
     match target {
-        Target::Published | Target::Loopback => Rule::Published,
+        Target::Published | Target::Loopback | Target::Unlisted => Rule::Published,
         Target::Gateway | Target::Host | Target::Outside | Target::Lan => Rule::NotOurs,
         Target::Neighbour
         | Target::Container
         | Target::Unprotected
         | Target::RoutedIcmp
         | Target::RoutedPort
-        | Target::Routed => Rule::FromHost,
+        | Target::Routed
+        | Target::DirectPort
+        | Target::Direct => Rule::FromHost,
     }
 }
 
@@ -239,7 +290,10 @@ const fn from_container(sender: u32, target: Target, v4: bool) -> Rule {
         Target::RoutedPort => Rule::RoutedPort,
         Target::Routed => Rule::Unpublished,
         Target::Loopback => Rule::LoopbackFromContainer,
+        Target::DirectPort => Rule::DirectPort,
+        Target::Direct => Rule::DirectUnpublished,
         Target::Published => Rule::Published,
+        Target::Unlisted => Rule::SourceDenied,
         Target::Outside if Link::is_routed_by(sender, v4) => Rule::RoutedOut,
         Target::Outside if sender & link_flags::NO_MASQUERADE != 0 => Rule::MasqueradeOff,
         Target::Outside => Rule::Masquerade,
@@ -255,7 +309,10 @@ const fn from_outside(target: Target) -> Rule {
         Target::RoutedIcmp => Rule::RoutedIcmp,
         Target::RoutedPort => Rule::RoutedPort,
         Target::Routed => Rule::Unpublished,
+        Target::DirectPort => Rule::DirectPort,
+        Target::Direct => Rule::DirectUnpublished,
         Target::Published => Rule::Published,
+        Target::Unlisted => Rule::SourceDenied,
         Target::Loopback => Rule::LoopbackFromWire,
         Target::Gateway | Target::Host | Target::Outside | Target::Lan => Rule::NotOurs,
     }
@@ -281,8 +338,8 @@ mod tests {
     #[rustfmt::skip]
     fn truth(target: Target) -> [Rule; 7] {
         use Rule::{
-            DirectRouting, FromHost, Icc, IccOff, InterNetwork, Internal, Lan, LoopbackFromContainer, LoopbackFromWire, Masquerade, MasqueradeOff,
-            NotOurs, Published, RoutedIcmp, RoutedOut, RoutedPort, ToHost, Unprotected, Unpublished,
+            DirectPort, DirectRouting, DirectUnpublished, FromHost, Icc, IccOff, InterNetwork, Internal, Lan, LoopbackFromContainer, LoopbackFromWire,
+            Masquerade, MasqueradeOff, NotOurs, Published, RoutedIcmp, RoutedOut, RoutedPort, SourceDenied, ToHost, Unprotected, Unpublished,
         };
         match target {
             //                              host       network           icc off           internal  no masquerade     routed            outside
@@ -298,6 +355,9 @@ mod tests {
             Target::Host                => [NotOurs,   ToHost,           ToHost,           Internal, ToHost,           ToHost,           NotOurs],
             Target::Outside             => [NotOurs,   Masquerade,       Masquerade,       Internal, MasqueradeOff,    RoutedOut,        NotOurs],
             Target::Lan                 => [NotOurs,   Lan,              Lan,              Internal, Lan,              Lan,              NotOurs],
+            Target::Unlisted            => [Published, SourceDenied,     SourceDenied,     Internal, SourceDenied,     SourceDenied,     SourceDenied],
+            Target::DirectPort          => [FromHost,  DirectPort,       DirectPort,       Internal, DirectPort,       DirectPort,       DirectPort],
+            Target::Direct              => [FromHost,  DirectUnpublished, DirectUnpublished, Internal, DirectUnpublished, DirectUnpublished, DirectUnpublished],
         }
     }
 
@@ -343,19 +403,142 @@ mod tests {
 
     #[test]
     fn a_containers_address_is_what_stands_beside_it() {
+        use port_flags::{DIRECT, FILTERED, ROUTED, UNPROTECTED};
         let (tcp, udp) = (proto::TCP, proto::UDP);
-        for (beside, protocol, is_published, expected) in [
-            (0, tcp, false, Target::Container),
-            (0, proto::ICMP, false, Target::Container),
-            (port_flags::UNPROTECTED, tcp, false, Target::Unprotected),
-            (port_flags::UNPROTECTED, proto::ICMPV6, false, Target::Unprotected),
-            (port_flags::ROUTED, proto::ICMP, false, Target::RoutedIcmp),
-            (port_flags::ROUTED, proto::ICMPV6, false, Target::RoutedIcmp),
-            (port_flags::ROUTED, tcp, true, Target::RoutedPort),
-            (port_flags::ROUTED, udp, false, Target::Routed),
+        for (beside, is_trusted, protocol, is_published, expected) in [
+            (0, true, tcp, true, Target::Container),
+            (0, false, proto::ICMP, false, Target::Container),
+            (UNPROTECTED, false, tcp, false, Target::Unprotected),
+            (UNPROTECTED, false, proto::ICMPV6, false, Target::Unprotected),
+            (ROUTED, false, proto::ICMP, false, Target::RoutedIcmp),
+            (ROUTED, false, proto::ICMPV6, false, Target::RoutedIcmp),
+            (ROUTED, false, tcp, true, Target::RoutedPort),
+            (ROUTED, false, udp, false, Target::Routed),
+            (DIRECT, false, tcp, true, Target::DirectPort),
+            (DIRECT, false, tcp, false, Target::Direct),
+            (DIRECT, false, proto::ICMP, false, Target::Direct),
+            (DIRECT | FILTERED, true, udp, true, Target::DirectPort),
+            (DIRECT | FILTERED, true, udp, false, Target::Direct),
+            (DIRECT | FILTERED, false, tcp, true, Target::Container),
         ] {
-            assert_eq!(Target::of_container(beside, protocol, is_published), expected);
+            assert_eq!(
+                Target::of_container(beside, is_trusted, protocol, is_published),
+                expected,
+                "{beside}"
+            );
         }
+    }
+
+    #[test]
+    fn sources_are_asked_of_published_ports_only() {
+        for target in Target::ALL {
+            assert_eq!(target.for_source(true), target);
+            let is_port = matches!(target, Target::Published | Target::RoutedPort | Target::DirectPort);
+            assert_eq!(target.for_source(false), if is_port { Target::Unlisted } else { target });
+        }
+    }
+
+    /// What is known of a first packet.
+    #[derive(Clone, Copy, Debug)]
+    struct Facts {
+        origin: Origin,
+        sender: u32,
+        is_container: bool,
+        beside: u16,
+        is_trusted: bool,
+        is_icmp: bool,
+        is_published: bool,
+        is_listed: bool,
+        is_loopback: bool,
+        is_gateway: bool,
+    }
+
+    impl Facts {
+        /// Every combination: each bit is a fact.
+        fn all() -> impl Iterator<Item = Self> {
+            use port_flags::{DIRECT, FILTERED, ROUTED, UNPROTECTED};
+            const MODES: [u16; 5] = [0, ROUTED, UNPROTECTED, DIRECT, DIRECT | FILTERED];
+            const SENDERS: [(Origin, u32); 4] = [
+                (Origin::Host, 0),
+                (Origin::Outside, 0),
+                (Origin::Container, 0),
+                (Origin::Container, INTERNAL),
+            ];
+            let places = SENDERS.into_iter().flat_map(|sender| MODES.map(|beside| (sender, beside)));
+            places.flat_map(|((origin, sender), beside)| {
+                (0..128_u32).map(move |bits| {
+                    let is = |bit: u32| bits >> bit & 1 != 0;
+                    Self {
+                        origin,
+                        sender,
+                        beside,
+                        is_container: is(0),
+                        is_trusted: is(1),
+                        is_icmp: is(2),
+                        is_published: is(3) && !is(2),
+                        is_listed: is(4),
+                        is_loopback: is(5),
+                        is_gateway: is(6),
+                    }
+                })
+            })
+        }
+
+        /// As the programs do it.
+        fn decided(self) -> bool {
+            let protocol = if self.is_icmp { proto::ICMP } else { proto::TCP };
+            let target = if self.is_container {
+                Target::of_container(self.beside, self.is_trusted, protocol, self.is_published)
+            } else if self.origin != Origin::Container {
+                Target::of_port(self.is_loopback, self.is_published)
+            } else if self.is_loopback {
+                Target::Loopback
+            } else {
+                Target::of_host(self.is_gateway, self.is_published, self.sender)
+            };
+            decide(self.origin, self.sender, target.for_source(self.is_listed), true).verdict().is_ok()
+        }
+
+        /// As Docker says it, rule by rule, with `from=` beside them.
+        fn passes(self) -> bool {
+            let from_internal = self.sender & INTERNAL != 0;
+            // 7: nothing that the host sends is filtered.
+            if self.origin == Origin::Host {
+                return true;
+            }
+            // 4: out of an internal network nothing goes but to its own bridge; and no container has a loopback address to send to.
+            if self.origin == Origin::Container && !self.is_container {
+                if self.is_loopback {
+                    return false;
+                }
+                if from_internal {
+                    return self.is_gateway;
+                }
+            }
+            if !self.is_container {
+                // 1: what is published on loopback is not for the wire. 5: what is published elsewhere is for its sources.
+                return !self.is_published || (self.is_listed && !self.is_loopback);
+            }
+            let lets_in = self.beside & port_flags::DIRECT != 0
+                && (self.beside & port_flags::FILTERED == 0 || self.is_trusted);
+            // 1: a container's address is reached by its own bridge, unless its network says otherwise; 2: and then as it says.
+            let opened = match self.beside {
+                port_flags::UNPROTECTED => true,
+                port_flags::ROUTED => self.is_icmp || (self.is_published && self.is_listed),
+                _ => lets_in && self.is_published && self.is_listed,
+            };
+            opened && !from_internal
+        }
+    }
+
+    #[test]
+    fn whatever_is_known_of_a_packet_it_passes_where_dockers_rules_say_so() {
+        let mut passed = 0;
+        for facts in Facts::all() {
+            assert_eq!(facts.decided(), facts.passes(), "{facts:?}");
+            passed += usize::from(facts.passes());
+        }
+        assert!((1..Facts::all().count()).contains(&passed), "{passed}");
     }
 
     #[test]

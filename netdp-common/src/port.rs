@@ -35,7 +35,8 @@ impl PortKey {
 
 /// Flags of a [`Backend`].
 pub mod port_flags {
-    /// Not for everybody: a source must be in `SOURCES`.
+    /// Not for everybody: a source must be in `SOURCES`; beside a container's address, the interface that the packet comes
+    /// in by ([`crate::Source::interface`]).
     pub const FILTERED: u16 = 1;
     /// The row stands for every address of the host.
     pub const EVERY_ADDRESS: u16 = 2;
@@ -44,6 +45,9 @@ pub mod port_flags {
     pub const ROUTED: u16 = 4;
     /// Beside a container's address: it is reached by everything.
     pub const UNPROTECTED: u16 = 8;
+    /// Beside a container's address: its published ports, for which there are rows of that address, are reached there. What
+    /// it sends is masqueraded all the same.
+    pub const DIRECT: u16 = 16;
 }
 
 /// Where a published port leads (map `PORTS`): all that the first packet of a flow needs, in one look-up.

@@ -4,6 +4,7 @@ use crate::addr::Addr;
 use crate::assert_size;
 use crate::flow::FlowKey;
 use crate::port::{Backend, PortKey, port_flags};
+use crate::{Port, proto};
 
 /// Bits of a [`PortKey`]: prefixes of `SOURCES` are longer by these than those of the addresses in them.
 const PORT_BITS: u32 = 160;
@@ -33,6 +34,19 @@ impl Source {
         };
         Self { port: PortKey::new(addr, packet.dport, packet.proto), addr: packet.src }
     }
+
+    /// An interface that packets come in by, as who asks for what stands beside a container's address
+    /// ([`PortKey::beside`]): its number (`ifindex`) in the place of an address.
+    #[inline(always)]
+    pub const fn interface(container: Addr, ifindex: u32) -> Self {
+        Self { port: PortKey::beside(container), addr: Addr([0, 0, 0, ifindex]) }
+    }
+
+    /// The contrary: the `ifindex` of a row that is of an interface.
+    pub const fn ifindex(&self) -> Option<u32> {
+        let is_beside = self.port.port.0 == Port::NONE.0 && self.port.proto == proto::NONE;
+        if is_beside { Some(self.addr.0[3]) } else { None }
+    }
 }
 
 /// One prefix that may use a port (map `SOURCES`).
@@ -47,6 +61,11 @@ pub struct SourceKey {
 assert_size!(SourceKey, 40);
 
 impl SourceKey {
+    /// An interface by which a container's address is reached.
+    pub const fn interface(container: Addr, ifindex: u32) -> Self {
+        Self { prefix_len: 128, source: Source::interface(container, ifindex) }
+    }
+
     /// Length of the key in the trie. It is the row's value too, which tells an exact match from a shorter one.
     pub const fn bits(&self) -> u32 {
         PORT_BITS + self.prefix_len
@@ -97,6 +116,15 @@ mod tests {
             assert_eq!(of(port_flags::FILTERED | port_flags::EVERY_ADDRESS).port.addr, every);
             assert_eq!(of(0).addr, packet.src);
         }
+    }
+
+    #[test]
+    fn an_interface_is_known_by_its_number_and_a_source_is_none() {
+        let packet = packet("0.0.0.0", "10.0.0.2");
+        assert_eq!(Source::of(&packet, &backend(0)).ifindex(), None);
+        let key = SourceKey::interface(packet.dst, 7);
+        assert_eq!((key.source.ifindex(), key.bits()), (Some(7), Source::BITS));
+        assert_eq!(key.source.port, PortKey::beside(packet.dst));
     }
 
     #[test]

@@ -309,6 +309,14 @@ pub enum Error {
     /// A link that was there a moment ago.
     #[error("interface {0} has gone while it was needed")]
     LinkGone(String),
+    /// Nothing is asked about an interface that the programs do not look at.
+    #[error("{name} is no uplink of this host; its uplinks are: {there}")]
+    NoSuchUplink {
+        /// As the user gave it.
+        name: String,
+        /// Those that are.
+        there: String,
+    },
     /// It was told to end and did not.
     #[error("the controller (process {0}) does not end")]
     ControllerStays(u32),

@@ -22,6 +22,14 @@ pub struct Maps {
     subnets: Vec<(SubnetKey, u32)>,
     hosts: HashSet<Addr>,
     denied: Vec<SubnetKey>,
+    uplinks: Vec<u32>,
+}
+
+impl Maps {
+    /// Numbers of the uplinks, that of the first among them.
+    pub fn uplinks(&self) -> &[u32] {
+        &self.uplinks
+    }
 }
 
 impl FromIterator<Entry> for Maps {
@@ -42,7 +50,8 @@ impl FromIterator<Entry> for Maps {
                     maps.hosts.insert(address);
                 }
                 Entry::Denied(key) => maps.denied.push(key),
-                Entry::Uplink(..) | Entry::Excluded(_) | Entry::Wire(_) | Entry::Timer(..) => {}
+                Entry::Uplink(_, uplink) => maps.uplinks.push(uplink.ifindex),
+                Entry::Excluded(_) | Entry::Wire(_) | Entry::Timer(..) => {}
             }
         }
         maps
@@ -56,6 +65,8 @@ pub struct Question {
     pub origin: Origin,
     /// Its source, where that matters.
     pub src: Option<Addr>,
+    /// Number of the uplink that it comes in by from outside.
+    pub ingress: Option<u32>,
     /// Its destination; none is anybody outside.
     pub dst: Option<Addr>,
     /// IPv4, not IPv6.
@@ -96,9 +107,10 @@ pub fn follow(maps: &Maps, question: &Question) -> Trace {
         Origin::Host | Origin::Outside => None,
     };
     let flags = link.map_or(0, |link| link.flags);
+    let is_denied = walk.is_denied();
     let target = walk.target(link);
     let rule = decide(question.origin, flags, target, question.v4);
-    let drop = rule.verdict().err().or_else(|| walk.refused(target));
+    let drop = if is_denied { Some(Reason::Denied) } else { rule.verdict().err() };
     Trace { steps: walk.steps, target, rule, drop }
 }
 
@@ -139,15 +151,25 @@ impl<'a> Walk<'a> {
         let is_host = self.maps.hosts.contains(&dst);
         self.step(format!("HOST_ADDRS {dst}"), if is_host { "the host's" } else { "not the host's" });
         if is_host {
-            let is_published = self.published(dst).is_some();
-            let is_gateway = link.is_some_and(|link| dst == link.gateway4 || dst == link.gateway6);
-            return Target::of_host(is_gateway, is_published, link.map_or(0, |link| link.flags));
+            return self.at_host(dst, link);
         }
         match self.network(dst) {
             None => Target::Outside,
             Some(network) if link.is_some_and(|link| link.network == network) => Target::Neighbour,
-            Some(_) => self.container(dst),
+            Some(_) => self.container(dst, link.map(|link| link.bridge).or(self.question.ingress)),
         }
+    }
+
+    fn at_host(&mut self, dst: Addr, link: Option<&Link>) -> Target {
+        let found = self.published(dst);
+        let target = match link {
+            None => Target::of_port(false, found.is_some()),
+            Some(link) => {
+                let is_gateway = dst == link.gateway4 || dst == link.gateway6;
+                Target::of_host(is_gateway, found.is_some(), link.flags)
+            }
+        };
+        self.for_source(target, found)
     }
 
     fn is_neighbour(&mut self, dst: Addr, link: &Link) -> bool {
@@ -159,10 +181,9 @@ impl<'a> Walk<'a> {
     }
 
     fn on_loopback(&mut self, dst: Addr) -> Target {
-        let is_published = self.published(dst).is_some();
         match self.question.origin {
-            Origin::Host if !is_published => Target::Host,
-            Origin::Host | Origin::Container | Origin::Outside => Target::Loopback,
+            Origin::Container => Target::Loopback,
+            Origin::Host | Origin::Outside => Target::of_port(true, self.published(dst).is_some()),
         }
     }
 
@@ -175,57 +196,64 @@ impl<'a> Walk<'a> {
         found
     }
 
-    fn container(&mut self, dst: Addr) -> Target {
+    fn container(&mut self, dst: Addr, ingress: Option<u32>) -> Target {
         let beside = self.maps.ports.get(&PortKey::beside(dst)).map_or(0, |row| row.flags);
         let mode = match beside {
             _ if beside & port_flags::UNPROTECTED != 0 => "nat-unprotected",
             _ if beside & port_flags::ROUTED != 0 => "routed",
-            _ => "not reached at its own address",
+            _ if beside & port_flags::DIRECT == 0 => "not reached at its own address",
+            _ if beside & port_flags::FILTERED != 0 => "reached directly by trusted interfaces",
+            _ => "reached directly",
         };
         self.step(format!("PORTS beside {dst}"), mode);
-        let is_published = beside != 0 && self.row(dst).is_some();
-        Target::of_container(beside, self.question.proto, is_published)
+        let found = if beside == 0 { None } else { self.row(dst) };
+        let is_trusted = beside & port_flags::FILTERED != 0 && self.is_trusted(dst, ingress);
+        let target = Target::of_container(beside, is_trusted, self.question.proto, found.is_some());
+        self.for_source(target, found)
+    }
+
+    fn is_trusted(&mut self, container: Addr, ingress: Option<u32>) -> bool {
+        let Some(ingress) = ingress else { return false };
+        let is_trusted = self.maps.sources.contains(&SourceKey::interface(container, ingress));
+        let found = if is_trusted { "trusted" } else { "not trusted" };
+        self.step(format!("SOURCES beside {container}, interface {ingress}"), found);
+        is_trusted
     }
 
     /// The row of a published port: the address's own before that of all addresses.
-    fn published(&mut self, dst: Addr) -> Option<Backend> {
+    fn published(&mut self, dst: Addr) -> Option<(PortKey, Backend)> {
         self.row(dst).or_else(|| self.row(dst.any()))
     }
 
-    fn row(&mut self, addr: Addr) -> Option<Backend> {
+    fn row(&mut self, addr: Addr) -> Option<(PortKey, Backend)> {
         let (port, proto) = (self.question.port, self.question.proto);
-        let row = self.maps.ports.get(&PortKey::new(addr, Port::new(port), proto)).copied();
+        let key = PortKey::new(addr, Port::new(port), proto);
+        let row = self.maps.ports.get(&key).copied();
         let found = row.map_or_else(
             || "nothing is published".to_owned(),
             |row| format!("leads to {} port {}", row.addr, row.port.get()),
         );
         self.step(format!("PORTS {addr} port {port} protocol {proto}"), found);
-        row
+        Some((key, row?))
     }
 
-    /// What is held against a packet that the rules let pass.
-    fn refused(&mut self, target: Target) -> Option<Reason> {
-        let src = self.question.src?;
-        if self.question.origin == Origin::Outside && self.is_denied(src) {
-            return Some(Reason::Denied);
+    /// A published port for who sends, where that is asked: the rules do not ask it of the host.
+    fn for_source(&mut self, target: Target, found: Option<(PortKey, Backend)>) -> Target {
+        let (Some((key, row)), Some(src)) = (found, self.question.src) else { return target };
+        if self.question.origin == Origin::Host || row.flags & port_flags::FILTERED == 0 {
+            return target;
         }
-        let (dst, is_host) = (self.question.dst?, self.question.origin == Origin::Host);
-        if is_host || !matches!(target, Target::Published | Target::RoutedPort) {
-            return None;
-        }
-        let key = |addr| PortKey::new(addr, Port::new(self.question.port), self.question.proto);
-        let at = [dst, dst.any()].into_iter().find(|addr| self.maps.ports.contains_key(&key(*addr)))?;
-        let row = self.maps.ports.get(&key(at))?;
-        if row.flags & port_flags::FILTERED == 0 {
-            return None;
-        }
-        let of_port = self.maps.sources.iter().filter(|source| source.source.port == key(at));
+        let of_port = self.maps.sources.iter().filter(|source| source.source.port == key);
         let is_listed = of_port.into_iter().any(|it| is_in(src, it.prefix_len, it.source.addr));
         self.step(format!("SOURCES of the port, {src}"), if is_listed { "may" } else { "may not" });
-        (!is_listed).then_some(Reason::SourceDenied)
+        target.for_source(is_listed)
     }
 
-    fn is_denied(&mut self, src: Addr) -> bool {
+    /// Whether it is held against a packet whence it comes, before all rules.
+    fn is_denied(&mut self) -> bool {
+        let Some(src) = self.question.src.filter(|_| self.question.origin == Origin::Outside) else {
+            return false;
+        };
         let is_denied = self.maps.denied.iter().any(|key| is_in(src, key.prefix_len, key.addr));
         self.step(format!("DENY {src}"), if is_denied { "denied" } else { "not denied" });
         is_denied
@@ -279,6 +307,7 @@ mod tests {
         let question = Question {
             origin: Origin::Outside,
             src: None,
+            ingress: None,
             dst: Some(addr([0, 1])),
             v4: true,
             proto: 6,

@@ -1,9 +1,12 @@
-//! Containers at their own addresses: of a routed network, of one that is not protected.
+//! Containers at their own addresses: of a routed network, of one that is not protected, of one that is let in directly.
 
 use netdp_common::policy::Rule;
-use netdp_common::{Addr, Backend, Link, Mac, Port, PortKey, Reason, link_flags, port_flags, proto};
+use netdp_common::{
+    Addr, Backend, Link, Mac, Port, PortKey, Reason, SourceKey, link_flags, names, port_flags, proto,
+};
 use tests::expect::Expect;
 use tests::packet::{ACK, Carries, RST, SYN};
+use tests::program::Outcome;
 
 use super::stations::{C1, D1, GATEWAY, Packet, REMOTE, World};
 use crate::fixture::mac;
@@ -103,7 +106,7 @@ fn another_network_reaches_a_routed_container_as_the_outside_does() {
         let mut world = world(port_flags::ROUTED);
         let bridge = world.machine.mac("br1").0;
         let packet = packet.link(mac(D1), bridge);
-        let outcome = world.machine.run(netdp_common::names::FROM_CONTAINER, "d1", &packet.build());
+        let outcome = neighbour_sends(&mut world, &packet);
         if is_taken {
             let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
             assert_eq!(outcome.bytes, got.build(), "{packet:?}");
@@ -121,7 +124,7 @@ fn internal_network_reaches_no_routed_container() {
         let link = Link { flags: link_flags::INTERNAL, ..world.machine.link("d1") };
         world.machine.put_endpoint(link, ifindex);
         let packet = packet.link(mac(D1), world.machine.mac("br1").0);
-        let outcome = world.machine.run(netdp_common::names::FROM_CONTAINER, "d1", &packet.build());
+        let outcome = neighbour_sends(&mut world, &packet);
         Expect::dropped(Rule::Internal.verdict().unwrap_err()).of(&outcome);
     }
 }
@@ -145,5 +148,83 @@ fn port_of_a_routed_container_is_for_its_sources_only() {
     let mut world = world(port_flags::ROUTED);
     world.publish_for(Addr::from(C1), (80, 80), proto::TCP, Some(&[]));
     let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN));
+    Expect::dropped(Reason::SourceDenied).of(&world.outside_sends(&packet));
+}
+
+/// The machine with `C1` let in at its published ports by what comes in by this interface.
+fn trusting(interface: &str) -> World {
+    let mut world = world(port_flags::DIRECT | port_flags::FILTERED);
+    let ifindex = world.machine.ifindex(interface);
+    world.machine.put_source(SourceKey::interface(C1.into(), ifindex));
+    world
+}
+
+fn neighbour_sends(world: &mut World, packet: &Packet) -> Outcome {
+    world.machine.run(names::FROM_CONTAINER, "d1", &packet.build())
+}
+
+#[test]
+fn container_that_is_let_in_directly_is_reached_at_its_published_ports_and_by_nothing_else() {
+    for make in [|| world(port_flags::DIRECT), || trusting("up0")] as [fn() -> World; 2] {
+        for (number, (packet, _)) in packets(REMOTE, C1).into_iter().enumerate() {
+            let mut world = make();
+            let packet = world.as_outside(packet);
+            let outcome = world.outside_sends(&packet);
+            if number != 0 {
+                Expect::dropped(Reason::Unpublished).of(&outcome);
+                continue;
+            }
+            let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
+            assert_eq!(outcome.bytes, got.build(), "{packet:?}");
+        }
+    }
+}
+
+#[test]
+fn interface_that_nobody_trusts_lets_nothing_in() {
+    for (packet, _) in packets(REMOTE, C1) {
+        let mut world = trusting("br1");
+        let packet = world.as_outside(packet);
+        Expect::dropped(Reason::DirectRouting).of(&world.outside_sends(&packet));
+    }
+    for (packet, _) in packets(D1, C1) {
+        let mut world = trusting("up0");
+        let packet = packet.link(mac(D1), world.machine.mac("br1").0);
+        Expect::dropped(Reason::InterNetwork).of(&neighbour_sends(&mut world, &packet));
+    }
+}
+
+#[test]
+fn another_network_is_trusted_by_its_bridge() {
+    let mut world = trusting("br1");
+    let bridge = world.machine.mac("br1").0;
+    let packet = Packet::tcp((D1, 5000), (C1, 80), SYN).link(mac(D1), bridge);
+    let got = world.to_c1(packet.clone()).with(|p| p.ttl -= 1);
+    assert_eq!(neighbour_sends(&mut world, &packet).bytes, got.build());
+    let ping = Packet::ping(D1, C1, 1).link(mac(D1), bridge);
+    Expect::dropped(Reason::Unpublished).of(&neighbour_sends(&mut world, &ping));
+}
+
+#[test]
+fn what_is_let_in_directly_is_answered_as_it_is_and_what_the_container_begins_is_masqueraded() {
+    let mut world = trusting("up0");
+    let asked = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN));
+    world.outside_sends(&asked);
+    let answer = world.as_c1(Packet::tcp((C1, 80), (REMOTE, 5000), SYN | ACK));
+    let left = answer.clone().with(|p| p.ttl -= 1);
+    assert_eq!(world.container_sends(&answer).bytes[14..], left.build()[14..]);
+    let sent = world.as_c1(Packet::udp((C1, 4000), (REMOTE, 53)));
+    assert_ne!(world.container_sends(&sent).bytes[14..], sent.with(|p| p.ttl -= 1).build()[14..]);
+}
+
+#[test]
+fn port_that_is_let_in_directly_is_for_its_sources_only_and_a_cut_header_begins_nothing() {
+    let mut world = trusting("up0");
+    let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (C1, 80), SYN));
+    let mut cut = packet.build();
+    cut.truncate(cut.len() - 10);
+    let outcome = world.machine.run(names::FROM_UPLINK, "up0", &cut);
+    assert!(outcome.change.flows.is_empty(), "{outcome:?}");
+    world.publish_for(Addr::from(C1), (80, 80), proto::TCP, Some(&[]));
     Expect::dropped(Reason::SourceDenied).of(&world.outside_sends(&packet));
 }

@@ -193,7 +193,14 @@ fn outside_that_claims_a_container_address_gets_no_flow() {
 fn outside_does_not_reach_loopback_publication() {
     let mut world = World::new();
     let packet = world.as_outside(Packet::tcp((REMOTE, 5000), (LOCALHOST, WEB.0), SYN));
-    Expect::untouched().of(&world.outside_sends(&packet));
+    Expect::dropped(Reason::LoopbackFromWire).of(&world.outside_sends(&packet));
+    // What concerns no container is the stack's to refuse.
+    let other = world.as_outside(Packet::tcp((REMOTE, 5000), (LOCALHOST, 22), SYN));
+    Expect::untouched().of(&world.outside_sends(&other));
+    let mut cut = packet.build();
+    cut.truncate(cut.len() - 10);
+    let outcome = world.machine.run(netdp_common::names::FROM_UPLINK, "up0", &cut);
+    assert!(outcome.change.flows.is_empty(), "{outcome:?}");
 }
 
 #[test]

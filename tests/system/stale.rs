@@ -127,7 +127,9 @@ fn port_that_is_withdrawn_is_answered_by_the_host_at_once_and_free_for_its_progr
     // Connections that are seen in several ticks of the programs' clock.
     for pause in [0, 2_200] {
         thread::sleep(Duration::from_millis(pause));
-        clients.iter().for_each(|client| assert_eq!(ask_stream(client).unwrap().name, "c1"));
+        for client in &clients {
+            assert_eq!(ask_stream(client).unwrap().name, "c1");
+        }
     }
     host.netdp(&["detach", "c1"]).done();
     drop(server);

@@ -162,7 +162,11 @@ fn transport(packet: &Packet, tuple: &mut Tuple) -> Transport {
 fn past_gateway(packet: &Packet, link: &Link, tuple: &Tuple, for_many: bool) -> Result<Action, Reason> {
     let dst = &tuple.key.dst;
     let is_own = match SUBNETS.get(Key::new(128, *dst)) {
-        Some(network) if *network != link.network => return Err(Reason::InterNetwork),
+        Some(network) if *network != link.network => {
+            let target = Target::of_address(true);
+            policy::decide(Origin::Container, link.flags, target, dst.is_v4()).verdict()?;
+            return Err(Reason::WrongMac);
+        }
         found => found.is_some(),
     };
     if link.flags & link_flags::LAN == 0 {
@@ -255,7 +259,8 @@ fn begin(packet: &Packet, from: Sender, tuple: &Tuple) -> Result<First, Reason> 
             }
         }
         First::Direct => {
-            direct::prepare(tuple, Origin::Container, from.1.flags, &Delivery::link(from.0, from.1))?;
+            let sender = (Origin::Container, from.1.flags, from.1.bridge);
+            direct::prepare(tuple, sender, &Delivery::link(from.0, from.1))?;
             next = First::Untranslated;
         }
         First::SlowPath | First::Prepared | First::Untranslated => {}
@@ -385,7 +390,8 @@ fn hairpin(packet: &Packet, tuple: &Tuple, from: Sender) -> Result<First, Reason
     if sockets::socket(packet.skb(), &tuple.key) {
         return Ok(First::SlowPath);
     }
-    source::check(&tuple.key, backend)?;
+    let target = source::target(Target::Published, key, backend);
+    policy::decide(Origin::Container, from.1.flags, target, key.dst.is_v4()).verdict()?;
     if tuple.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }

@@ -1,5 +1,6 @@
 //! Processes of the host that talk to a published port on a local address: without a proxy, at the egress of `lo`.
 
+use netdp_common::policy::{self, Origin, Rule, Target};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::{Backend, Reason, Zone, proto};
@@ -41,14 +42,19 @@ fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     if tracker::first(tuple.key.proto, tuple.flags, false).is_none() {
         return Ok(Action::NotOurs);
     }
-    match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
-        Some(backend) => publish(packet, tuple, backend),
-        None => Ok(Action::NotOurs),
+    let dst = tuple.key.dst;
+    let backend = sockets::published(dst, tuple.key.dport, tuple.key.proto);
+    let target = Target::of_port(dst.is_loopback(), backend.is_some());
+    let rule = policy::decide(Origin::Host, 0, target, dst.is_v4());
+    rule.verdict()?;
+    match backend {
+        Some(backend) if matches!(rule, Rule::Published) => publish(packet, tuple, backend),
+        _ => Ok(Action::NotOurs),
     }
 }
 
 /// The first packet to a published port: the container sees its gateway, which is where its replies go. The port's
-/// sources are not asked for: the host reaches the container's own address anyway.
+/// sources are not looked up, as the rules do not ask them of the host, which reaches the container's own address anyway.
 #[inline(always)]
 fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, Reason> {
     if tuple.key.proto == proto::UDP && sockets::socket(packet.skb(), &tuple.key) {

@@ -2,7 +2,7 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use netdp_common::fragments::LIMIT_UPLINK;
-use netdp_common::policy::Origin;
+use netdp_common::policy::{self, Origin, Rule, Target};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::{Addr, Backend, PortKey, Reason, State, Zone, proto};
@@ -101,15 +101,28 @@ fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
         return Err(Reason::SpoofedIp);
     }
+    let (dst, is_loopback) = (tuple.key.dst, tuple.key.dst.is_loopback());
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() || tuple.key.dst.is_loopback() {
+    if !is_loopback && unsafe { HOST_ADDRS.get(&dst) }.is_none() {
         return to_container(packet, tuple);
     }
-    match sockets::published(tuple.key.dst, tuple.key.dport, tuple.key.proto) {
-        Some(backend) => publish(packet, tuple, backend),
-        None if tuple.key.proto == proto::TCP => unasked::judge(packet, tuple),
-        None => admit(packet, tuple),
+    let backend = sockets::published(dst, tuple.key.dport, tuple.key.proto);
+    let rule = decided(dst, Target::of_port(is_loopback, backend.is_some()))?;
+    match backend {
+        Some(backend) if matches!(rule, Rule::Published) => publish(packet, tuple, backend),
+        // The stack takes no loopback address from a link.
+        _ if is_loopback => Ok(Action::NotOurs),
+        _ if tuple.key.proto == proto::TCP => unasked::judge(packet, tuple),
+        _ => admit(packet, tuple),
     }
+}
+
+/// The rule for a packet of the outside, if that lets it pass.
+#[inline(always)]
+fn decided(dst: Addr, target: Target) -> Result<Rule, Reason> {
+    let rule = policy::decide(Origin::Outside, 0, target, dst.is_v4());
+    rule.verdict()?;
+    Ok(rule)
 }
 
 /// Perhaps to a container at its own address: [`Action::Published`] when it may be reached there.
@@ -118,7 +131,8 @@ fn to_container(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     if SUBNETS.get(Key::new(128, tuple.key.dst)).is_none() {
         return Ok(Action::NotOurs);
     }
-    direct::prepare(tuple, Origin::Outside, 0, &Delivery::uplink(packet.ifindex()))?;
+    let ingress = packet.ifindex();
+    direct::prepare(tuple, (Origin::Outside, 0, ingress), &Delivery::uplink(ingress))?;
     conntrack::begin_as_it_is()?;
     Ok(Action::Published)
 }
@@ -147,10 +161,8 @@ fn untracked(packet: &Packet, tuple: &Tuple, reason: Reason) -> Result<Action, R
 #[inline(always)]
 fn passing(dst: Addr) -> Result<Action, Reason> {
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
-    if SUBNETS.get(Key::new(128, dst)).is_none() || unsafe { HOST_ADDRS.get(&dst) }.is_some() {
-        return Ok(Action::NotOurs);
-    }
-    Err(Reason::DirectRouting)
+    let is_container = SUBNETS.get(Key::new(128, dst)).is_some() && unsafe { HOST_ADDRS.get(&dst) }.is_none();
+    decided(dst, Target::of_address(is_container)).map(|_| Action::NotOurs)
 }
 
 /// The first packet to a published port.
@@ -167,7 +179,7 @@ fn publish(packet: &Packet, tuple: &Tuple, backend: &Backend) -> Result<Action, 
     if tuple.key.src.is_martian() {
         return Err(Reason::SpoofedIp);
     }
-    source::check(&tuple.key, backend)?;
+    decided(tuple.key.dst, source::target(Target::Published, &tuple.key, backend))?;
     if tuple.ttl <= 1 {
         return Err(Reason::TtlExceeded);
     }

@@ -4,6 +4,7 @@
 
 use aya_ebpf::maps::lpm_trie::Key;
 use netdp_common::Reason;
+use netdp_common::policy::{self, Origin, Target};
 
 use super::access::Packet;
 use super::forward::Action;
@@ -12,7 +13,9 @@ use super::parse::{self, Tuple};
 
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
-    if packet.came_from_stack() {
+    let origin = if packet.came_from_stack() { Origin::Host } else { Origin::Outside };
+    // Who reaches any container is asked nothing.
+    if policy::decide(origin, 0, Target::of_address(true), true).verdict().is_ok() {
         return Ok(Action::NotOurs);
     }
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
@@ -20,8 +23,8 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
     if !matches!(parse::network(packet, eth.ethertype, tuple), Ok(()) | Err(Reason::ExtensionHeaders)) {
         return Ok(Action::NotOurs);
     }
-    match SUBNETS.get(Key::new(128, tuple.key.dst)) {
-        Some(_) => Err(Reason::DirectRouting),
-        None => Ok(Action::NotOurs),
-    }
+    let dst = tuple.key.dst;
+    let target = Target::of_address(SUBNETS.get(Key::new(128, dst)).is_some());
+    policy::decide(origin, 0, target, dst.is_v4()).verdict()?;
+    Ok(Action::NotOurs)
 }

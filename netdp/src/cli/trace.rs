@@ -15,6 +15,7 @@ use crate::model::Protocol;
     netdp trace web db tcp:5432                   may web reach db's own address\n  \
     netdp trace host 127.0.0.1 udp:53\n  \
     netdp trace web outside                       a ping: does web have a way out\n  \
+    netdp trace outside web tcp:80 -i eth1        may who comes in by eth1 reach web's own address\n  \
     netdp trace -o json 198.51.100.7 web icmp\n\n\
     It is decided by the function that the programs in the kernel decide by, from the maps that they decide from. It is about\n\
     the first packet of a flow: what belongs to a flow that is known passes (netdp flows). The exit code is 0 also when the\n\
@@ -27,6 +28,9 @@ pub struct Trace {
     /// What: icmp, or tcp, udp, sctp with a port.
     #[arg(default_value = "icmp", value_name = "PROTO[:PORT]")]
     pub packet: Traced,
+    /// The uplink that it comes in by from outside; the first one when it is not said.
+    #[arg(short, long, value_name = "IF")]
+    pub interface: Option<String>,
     /// How the result is printed.
     #[command(flatten)]
     pub format: FormatArg,

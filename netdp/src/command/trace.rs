@@ -1,5 +1,6 @@
 //! `netdp trace`.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -22,8 +23,10 @@ pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Tr
     let (_, endpoints) = instance::read(&context.place)?;
     let own: Vec<IpAddr> = kernel.outside_addresses().await?.into_iter().collect();
     let places = Places { endpoints: &endpoints, own: &own };
-    let question = places.question(args)?;
-    let traced = trace::follow(&Maps::from_iter(entries), &question);
+    let maps = Maps::from_iter(entries);
+    let ingress = ingress(&kernel, args, &maps).await?;
+    let question = Question { ingress, ..places.question(args)? };
+    let traced = trace::follow(&maps, &question);
     if context.is_json() {
         return Ok(output::document(context.out, &document(args, &question, &traced))?);
     }
@@ -36,6 +39,20 @@ pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Tr
         Some(reason) => writeln!(context.out, "verdict: drop, {} ({})", reason.name(), reason.number())?,
     }
     Ok(())
+}
+
+/// The uplink that is asked about, or the first one.
+async fn ingress(kernel: &Kernel, args: &cli::Trace, maps: &Maps) -> Result<Option<u32>, Error> {
+    let Some(name) = &args.interface else { return Ok(maps.uplinks().first().copied()) };
+    let names = kernel.names().await?;
+    let is_uplink = |number: &&u32| names.get(number) == Some(name);
+    let uplink = maps.uplinks().iter().find(is_uplink).copied();
+    let there = || {
+        let there: BTreeSet<&str> =
+            maps.uplinks().iter().filter_map(|number| names.get(number)).map(String::as_str).collect();
+        Error::NoSuchUplink { name: name.clone(), there: there.into_iter().collect::<Vec<_>>().join(", ") }
+    };
+    uplink.ok_or_else(there).map(Some)
 }
 
 fn document(args: &cli::Trace, question: &Question, traced: &Trace) -> Value {
@@ -107,7 +124,8 @@ impl<'a> Places<'a> {
             }
         };
         let (proto, port) = args.packet.numbers(v4);
-        Ok(Question { origin, src: src.map(Addr::from), dst: dst.map(Addr::from), v4, proto, port })
+        let (src, dst) = (src.map(Addr::from), dst.map(Addr::from));
+        Ok(Question { origin, src, ingress: None, dst, v4, proto, port })
     }
 
     /// The address that is sent to, and by which of its interfaces a container does: of two on one network, that one.

@@ -100,7 +100,10 @@ impl Live {
             return true;
         }
         if let Some(beside) = self.ports.get(&PortKey::beside(key.dst))
-            && Target::of_container(beside.flags, key.proto, false) != Target::Routed
+            && !matches!(
+                Target::of_container(beside.flags, true, key.proto, false),
+                Target::Routed | Target::Direct | Target::Container
+            )
         {
             return beside.ifindex == flow.ifindex;
         }
