@@ -107,7 +107,7 @@ pub enum Command {
     #[command(subcommand)]
     Network(Network),
     /// Join a network namespace to a network
-    Attach(Attach),
+    Attach(Box<Attach>),
     /// Take an endpoint off its networks
     Detach(Detach),
     /// Start a process in a network of its own

@@ -12,7 +12,7 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
 use crate::ipam;
-use crate::model::{Attachment, DEFAULT_NETWORK, Endpoint, Network, Pool, PublishedPort};
+use crate::model::{Attachment, DEFAULT_NETWORK, Endpoint, EndpointOptions, Network, Pool, PublishedPort};
 
 pub use process::{add_process, command, status, without_endpoint};
 
@@ -156,11 +156,23 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
             "ExposedPorts": exposed(endpoint),
             "Labels": endpoint.options.labels,
         },
+        "HostConfig": host_config(&endpoint.options),
         "NetworkSettings": {
             "SandboxKey": endpoint.netns.path,
             "Ports": ports(endpoint),
             "Networks": joined,
         },
+    })
+}
+
+/// How names are resolved for it.
+fn host_config(options: &EndpointOptions) -> Value {
+    let hosts = options.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}"));
+    json!({
+        "Dns": options.resolver.servers,
+        "DnsSearch": options.resolver.search,
+        "DnsOptions": options.resolver.options,
+        "ExtraHosts": hosts.collect::<Vec<_>>(),
     })
 }
 

@@ -13,6 +13,7 @@ mod mapping;
 mod prefilter;
 mod quota;
 mod reasons;
+mod resolver;
 mod rogue;
 mod source;
 mod table;

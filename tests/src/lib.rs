@@ -34,6 +34,7 @@
 pub mod capture;
 pub mod dns;
 pub mod expect;
+pub mod lookup;
 pub mod module;
 pub mod namespace;
 pub mod older_kernel;

@@ -32,7 +32,12 @@ pub(super) fn hand_over(ctx: &SkLookupContext) {
     } else {
         // SAFETY: as above; nothing is read here.
         let (local, remote) = unsafe { (addr_of!((*lookup).local_ip6), addr_of!((*lookup).remote_ip6)) };
-        (address6(local), address6(remote), resolver::UDP6, resolver::TCP6)
+        let (local, remote) = (address6(local), address6(remote));
+        // As the tables have addresses of IPv4, which no packet of IPv6 has.
+        if local.is_v4() || remote.is_v4() {
+            return;
+        }
+        (local, remote, resolver::UDP6, resolver::TCP6)
     };
     let Some(network) = SUBNETS.get(Key::new(128, addr)) else { return };
     let asker = EndpointKey { addr: remote, network: *network };
@@ -40,7 +45,11 @@ pub(super) fn hand_over(ctx: &SkLookupContext) {
     if unsafe { ENDPOINTS.get(asker) }.is_none() {
         return;
     }
-    let socket = if protocol == u32::from(proto::UDP) { datagrams } else { connections };
+    let socket = match u8::try_from(protocol) {
+        Ok(proto::UDP) => datagrams,
+        Ok(proto::TCP) => connections,
+        _ => return,
+    };
     // Without a resolver there is none.
     let _ = RESOLVERS.redirect_sk_lookup(ctx, socket, 0);
 }

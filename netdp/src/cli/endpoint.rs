@@ -8,7 +8,7 @@ use clap::Args;
 use super::FormatArg;
 use super::connect::InterfaceArgs;
 use super::network::label;
-use super::process::hostname;
+use super::process::{AddHost, LinkArg, hostname};
 use crate::model::Protocol;
 use crate::names::Name;
 use crate::publish::PortSpec;
@@ -18,7 +18,10 @@ use crate::publish::PortSpec;
 #[command(after_help = "Examples:\n  \
     netdp attach --netns /run/netns/web --name web -p 8080:80\n  \
     netdp attach --pid 4711 --name db --network blue --ip 10.5.0.9\n  \
-    netdp attach --netns /run/netns/web --name web --network blue    a second interface\n\n\
+    netdp attach --netns /run/netns/web --name web --network blue    a second interface\n  \
+    netdp attach --netns /run/netns/app --name app --link web:www --add-host me:host-gateway\n\n\
+    Files of the endpoint are its runtime's own: its names (--link, --add-host, --dns) are the resolver's, on the gateway\n\
+    of each bridge network.\n\n\
     Forms of -p: 80, 8080:80/udp, 127.0.0.1:8080:80, [::1]:8080:80, 1.2.3.4::80, 9000-9002:80-82, 8000-8010:80,\n\
     published=8080,target=80,protocol=tcp,host-ip=1.2.3.4,from=10.0.0.0/8,from=fd00::/8\n\n\
     from= lets only these networks use the port; it may be repeated, up to 64 times. Another container that uses the\n\
@@ -63,6 +66,12 @@ pub struct Attach {
     /// An option of resolv.conf, such as timeout:2; may be repeated.
     #[arg(long = "dns-opt", visible_alias = "dns-option", value_name = "OPTION")]
     pub dns_options: Vec<String>,
+    /// A name that this endpoint alone knows; host-gateway is this host; may be repeated.
+    #[arg(long = "add-host", value_name = "NAME:IP|host-gateway")]
+    pub add_hosts: Vec<AddHost>,
+    /// Know another endpoint of the network by a name; may be repeated.
+    #[arg(long = "link", value_name = "NAME[:ALIAS]")]
+    pub links: Vec<LinkArg>,
     /// A label; may be repeated.
     #[arg(long = "label", value_name = "KEY[=VALUE]", value_parser = label)]
     pub labels: Vec<(String, String)>,

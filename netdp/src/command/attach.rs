@@ -3,11 +3,12 @@
 use std::io::Write;
 
 use super::Context;
+use super::host_gateway::HostGateway;
 use super::join::{Container, Request, join};
 use crate::Error;
-use crate::cli::Attach;
+use crate::cli::{Attach, LinkArg};
 use crate::host::bpffs;
-use crate::instance::{Session, find_network};
+use crate::instance::{Session, find_endpoint, find_network};
 use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Network, Resolver};
 use crate::names::Name;
 use crate::output;
@@ -26,7 +27,10 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     network_scoped(network, &args.aliases)?;
     let known = session.store.endpoint(args.name.as_str())?.map(|endpoint| endpoint.id);
     Processes::of(&session.place).name_is_free(&args.name, known.as_ref())?;
-    let endpoint = join(&mut session, &networks, network, &container, &request(args)).await?;
+    let mut request = request(args);
+    request.attachment.links = links(&session, network, args)?;
+    request.endpoint.extra_hosts = HostGateway::of(&session.store, &networks)?.lines(&args.add_hosts)?;
+    let endpoint = join(&mut session, &networks, network, &container, &request).await?;
     if context.is_json() {
         return Ok(output::document(context.out, &output::endpoint(&endpoint, &networks, "running"))?);
     }
@@ -39,6 +43,30 @@ pub(super) fn network_scoped(network: &Network, aliases: &[Name]) -> Result<(), 
         return Err(process::Error::Alias.into());
     }
     Ok(())
+}
+
+/// Names for others of the network. On the default one a link leads to somebody who is there, as in Docker; on any other it is
+/// another word for a name of the network, and may be of one who is yet to come.
+fn links(session: &Session, network: &Network, args: &Attach) -> Result<Vec<(String, String)>, Error> {
+    if args.links.is_empty() {
+        return Ok(Vec::new());
+    }
+    if network.bridge().is_none() {
+        return Err(process::Error::NoNames(network.name.clone()).into());
+    }
+    let endpoints = session.store.endpoints()?;
+    let link = |LinkArg { target, alias }: &LinkArg| {
+        if network.name.as_str() != DEFAULT_NETWORK {
+            return Ok((alias.clone(), target.clone()));
+        }
+        let other = find_endpoint(&endpoints, target)?;
+        if other.attachments.iter().any(|it| it.network == network.number) {
+            return Ok((alias.clone(), other.name.to_string()));
+        }
+        let why = "it is not on the default network, where a link begins";
+        Err(process::Error::Link { target: target.clone(), alias: alias.clone(), why }.into())
+    };
+    args.links.iter().map(link).collect()
 }
 
 fn request(args: &Attach) -> Request {

@@ -13,6 +13,7 @@ pub(super) use endpoints::{attach, overdue};
 use crate::Error;
 use crate::config::{Config, DeclaredEndpoint, Error as Wrong, Place, Problem};
 use crate::instance::Session;
+use crate::model::Resolver;
 use crate::store::{Change, Setting, Store};
 
 /// What files have declared and netdp has made, so that what somebody made by hand is never touched.
@@ -75,7 +76,16 @@ fn settings(store: &Store, change: &Change<'_>, config: &Config, deeds: &mut Vec
     let mut set = |name: &str, detail: String| deeds.push(Deed::new("set", "setting", name, detail));
     if store.resolver()? != config.resolver {
         change.set_setting(Setting::Resolver, &config.resolver)?;
-        set("dns", format!("servers {:?}, search {:?}", config.resolver.servers, config.resolver.search));
+        let Resolver { servers, search, options } = &config.resolver;
+        set("dns", format!("servers {servers:?}, search {search:?}, options {options:?}"));
+    }
+    if store.host_gateway()? != config.host_gateway {
+        change.set_setting(Setting::HostGateway, &config.host_gateway)?;
+        let addresses: Vec<String> = config.host_gateway.iter().map(ToString::to_string).collect();
+        let is_default = addresses.is_empty();
+        let detail =
+            if is_default { "the default network's gateway".to_owned() } else { addresses.join(", ") };
+        set("host-gateway", detail);
     }
     if store.address_pools()? != config.pools {
         change.set_setting(Setting::AddressPools, &config.pools)?;

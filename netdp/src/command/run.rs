@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use tokio::process::Child;
 
 use super::Context;
+use super::host_gateway::HostGateway;
 use super::join::{Container, Request, join};
 use crate::Error;
 use crate::cli::Run;
@@ -29,6 +30,7 @@ use crate::process::launch::Launch;
 use crate::process::links::Linked;
 use crate::process::{self, Mode, Processes, Record, Task};
 
+use files::Lives;
 pub(super) use files::asked;
 use mode::Resolved;
 
@@ -76,7 +78,8 @@ async fn establish(place: &Place, args: &Run) -> Result<(Child, Record), Error> 
     let endpoints = session.store.endpoints()?;
     let resolved = mode::resolve(args, &networks, &endpoints, &processes)?;
     let links = files::links(args, &resolved, &networks, &endpoints, &processes)?;
-    let mut record = record(args, &resolved, &networks, links)?;
+    let gateway = HostGateway::of(&session.store, &networks)?;
+    let mut record = record(args, &resolved, &gateway, links)?;
     name_is_free(&record.name, &endpoints, &processes)?;
     processes.save(&record)?;
     let making = Making { args, networks: &networks, resolved: &resolved, processes: &processes };
@@ -101,7 +104,7 @@ fn name_is_free(name: &Name, endpoints: &[Endpoint], processes: &Processes) -> R
 fn record(
     args: &Run,
     resolved: &Resolved<'_>,
-    networks: &[Network],
+    gateway: &HostGateway,
     links: Vec<Linked>,
 ) -> Result<Record, Error> {
     let id = Id::random().map_err(Error::io("read random bytes"))?;
@@ -120,7 +123,7 @@ fn record(
         environment: Vec::new(),
         workdir: workdir.map_err(Error::io("find this directory"))?,
         user: args.user.clone(),
-        options: options(args, networks)?,
+        options: options(args, gateway)?,
         links,
         detached: args.detach,
         remove: args.rm,
@@ -133,7 +136,7 @@ fn record(
     })
 }
 
-fn options(args: &Run, networks: &[Network]) -> Result<EndpointOptions, Error> {
+fn options(args: &Run, gateway: &HostGateway) -> Result<EndpointOptions, Error> {
     Ok(EndpointOptions {
         hostname: args.hostname.clone(),
         exposed: crate::publish::exposed(&args.expose),
@@ -142,7 +145,7 @@ fn options(args: &Run, networks: &[Network]) -> Result<EndpointOptions, Error> {
             search: args.dns_search.clone(),
             options: args.dns_options.clone(),
         },
-        extra_hosts: files::extra_hosts(args, networks)?,
+        extra_hosts: gateway.lines(&args.add_hosts)?,
         ..EndpointOptions::default()
     })
 }
@@ -168,7 +171,10 @@ impl Making<'_> {
         let directory = self.processes.directory(&record.id);
         // Without a resolver, as after `netdp up --once`, nobody answers on a gateway.
         let is_served = lock::resolver_pid(&session.place.run_dir).is_some();
-        let mounts = files::write(&directory, record, (self.resolved, is_served), endpoint.as_ref())?;
+        let resolver = record.options.resolver.or(&session.store.resolver()?);
+        let lives =
+            Lives { resolved: self.resolved, is_served, resolver: &resolver, endpoint: endpoint.as_ref() };
+        let mounts = files::write(&directory, record, &lives)?;
         record.environment = files::environment(self.args, record);
         let child = launch.start(&Start { mounts, program: program(record) })?;
         record.started = Some(instance::now());

@@ -9,6 +9,7 @@ mod settings;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub struct Config {
     pub default_network: DefaultNetwork,
     /// How names are resolved that no network knows.
     pub resolver: Resolver,
+    /// What `--add-host NAME:host-gateway` stands for; none is the gateway of the default network.
+    pub host_gateway: Vec<IpAddr>,
     /// Where subnets come from; none is Docker's choice.
     pub pools: Vec<AddressPool>,
     /// Networks that are to be there.
@@ -48,7 +51,7 @@ pub struct Config {
 }
 
 /// Keys of Docker that are about networks and have nothing to do here: no rules, no proxies, no daemon's own sockets.
-const WITHOUT_EFFECT: [&str; 18] = [
+const WITHOUT_EFFECT: [&str; 16] = [
     "iptables",
     "ip6tables",
     "ip-forward",
@@ -59,8 +62,6 @@ const WITHOUT_EFFECT: [&str; 18] = [
     "allow-direct-routing",
     "bridge-accept-fwmark",
     "ip-masq6",
-    "host-gateway-ip",
-    "host-gateway-ips",
     "default-network-opts",
     "network-control-plane-mtu",
     "network-diagnostic-port",
@@ -124,11 +125,29 @@ impl Config {
             "dns" => self.resolver.servers = each(item, |it| it.parse("addresses of name servers"))?,
             "dns-opts" => self.resolver.options = each(item, |it| words(it, "options of resolv.conf"))?,
             "dns-search" => self.resolver.search = each(item, |it| words(it, "names of domains"))?,
+            "host-gateway-ip" | "host-gateway-ips" => self.set_host_gateway(item)?,
             "default-address-pools" => self.pools = each(item, pool)?,
             _ if WITHOUT_EFFECT.contains(&key) => self.notes.push(format!("{key} has no effect in netdp")),
             _ => return self.default_network.set(key, item),
         }
         Ok(true)
+    }
+
+    /// One address of each family at most, as a name has in `/etc/hosts`; the singular is Docker's older name of the key.
+    fn set_host_gateway(&mut self, item: &Item<'_>) -> Result<(), Error> {
+        let accepted = "an address, or one of each family";
+        if !self.host_gateway.is_empty() {
+            return Err(
+                item.contradicts("host-gateway-ip is the older name of host-gateway-ips: give one of them")
+            );
+        }
+        let addresses: Vec<IpAddr> = each(item, |it| it.parse(accepted))?;
+        let of_family = |v4: bool| addresses.iter().filter(|address| address.is_ipv4() == v4).count();
+        if of_family(true) > 1 || of_family(false) > 1 {
+            return Err(item.wrong(accepted));
+        }
+        self.host_gateway = addresses;
+        Ok(())
     }
 
     fn set_own(&mut self, key: &str, item: &Item<'_>) -> Result<bool, Error> {
@@ -148,7 +167,8 @@ impl Config {
 }
 
 /// Keys of Docker beside those of the default network.
-const RESOLVER: [&str; 4] = ["dns", "dns-opts", "dns-search", "default-address-pools"];
+const RESOLVER: [&str; 6] =
+    ["dns", "dns-opts", "dns-search", "host-gateway-ip", "host-gateway-ips", "default-address-pools"];
 
 /// The file's text, if it is one.
 fn text(path: &Path) -> Result<String, Error> {

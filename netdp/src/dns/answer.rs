@@ -45,13 +45,19 @@ pub struct Asked {
     pub draft: Message,
 }
 
-/// Decides on the bytes of a query that came `from` somebody to a `server` address of ours.
-pub fn decide(bytes: &[u8], server: IpAddr, from: IpAddr, directory: &Directory) -> Decision {
-    let Ok(message) = Message::from_vec(bytes) else { return malformed(bytes) };
+/// Decides on the bytes of a query that came `from` somebody to a `server` address of ours, and says how many octets its
+/// client takes in one datagram.
+pub fn decide(bytes: &[u8], server: IpAddr, from: IpAddr, directory: &Directory) -> (Decision, u16) {
+    let Ok(message) = Message::from_vec(bytes) else { return (malformed(bytes), PLAIN_DATAGRAM) };
+    let taken = message.edns.as_ref().map_or(PLAIN_DATAGRAM, Edns::max_payload);
+    (decide_on(&message, server, from, directory), taken.clamp(PLAIN_DATAGRAM, MAX_DATAGRAM))
+}
+
+fn decide_on(message: &Message, server: IpAddr, from: IpAddr, directory: &Directory) -> Decision {
     if message.metadata.message_type != MessageType::Query {
         return Decision::Ignore;
     }
-    let mut draft = draft(&message);
+    let mut draft = draft(message);
     let [query] = &message.queries[..] else { return failed(draft, ResponseCode::FormErr) };
     if message.metadata.op_code != OpCode::Query {
         return failed(draft, ResponseCode::NotImp);
@@ -162,12 +168,6 @@ fn records(query: &Query, mut addresses: Vec<IpAddr>) -> Vec<Record> {
     addresses.into_iter().filter_map(record).collect()
 }
 
-/// Octets that a client takes in one datagram.
-pub fn datagram_limit(query: &[u8]) -> u16 {
-    let taken = Message::from_vec(query).ok().and_then(|message| message.edns.map(|edns| edns.max_payload()));
-    taken.map_or(PLAIN_DATAGRAM, |taken| taken.clamp(PLAIN_DATAGRAM, MAX_DATAGRAM))
-}
-
 /// The message as bytes. One that is longer than `limit` loses all its records, and says so: its client asks by a connection.
 pub fn encode(message: &Message, limit: u16) -> Vec<u8> {
     let emit = |message: &Message| {
@@ -188,3 +188,6 @@ impl Asked {
         self.draft
     }
 }
+
+#[cfg(test)]
+mod tests;

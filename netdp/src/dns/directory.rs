@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network};
+use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network, Resolver};
 
 /// Digits of an id that name an endpoint.
 const SHORT_ID: usize = 12;
@@ -38,6 +38,8 @@ struct Zone {
 #[derive(Debug, Default)]
 struct Client {
     networks: Vec<u32>,
+    /// `--add-host`
+    hosts: HashMap<String, Vec<IpAddr>>,
     links: HashMap<String, Vec<IpAddr>>,
     search: Vec<String>,
     servers: Vec<IpAddr>,
@@ -64,8 +66,8 @@ pub enum Beyond {
 }
 
 impl Directory {
-    /// Of all that the database has.
-    pub fn new(networks: &[Network], endpoints: &[Endpoint]) -> Self {
+    /// Of all that the database has; `host` is how names are resolved for endpoints that do not say it themselves.
+    pub fn new(networks: &[Network], endpoints: &[Endpoint], host: &Resolver) -> Self {
         let mut directory = Self::default();
         for network in networks {
             if let Some(bridge) = network.bridge() {
@@ -76,7 +78,7 @@ impl Directory {
             directory.add_endpoint(networks, endpoint);
         }
         for endpoint in endpoints {
-            directory.add_client(networks, endpoints, endpoint);
+            directory.add_client(networks, endpoints, endpoint, host);
         }
         directory
     }
@@ -109,20 +111,34 @@ impl Directory {
         }
     }
 
-    fn add_client(&mut self, networks: &[Network], endpoints: &[Endpoint], endpoint: &Endpoint) {
+    fn add_client(
+        &mut self,
+        networks: &[Network],
+        endpoints: &[Endpoint],
+        endpoint: &Endpoint,
+        host: &Resolver,
+    ) {
         let place = self.clients.len();
+        let Resolver { search, .. } = endpoint.options.resolver.or(host);
         let mut client = Client {
-            search: endpoint.options.resolver.search.iter().map(|domain| tidy(domain)).collect(),
+            search: search.iter().map(|domain| tidy(domain)).collect(),
             servers: endpoint.options.resolver.servers.clone(),
             ..Client::default()
         };
+        for (name, address) in &endpoint.options.extra_hosts {
+            client.hosts.entry(tidy(name)).or_default().push(*address);
+        }
         for attachment in &endpoint.attachments {
             let network = attachment.network;
             client.networks.push(network);
             self.addresses.extend(attachment.addresses().map(|address| ((network, address), place)));
             for (name, other) in &attachment.options.links {
-                let unnamed = is_default(networks, network);
-                client.link(name, other, endpoints, network, unnamed);
+                if is_default(networks, network) {
+                    client.link_to(name, other, endpoints, network);
+                } else if let Some(addresses) = self.networks.get(&network).and_then(|it| it.addresses(other))
+                {
+                    client.links.insert(tidy(name), addresses);
+                }
             }
         }
         self.clients.push(client);
@@ -162,6 +178,11 @@ fn tidy(name: &str) -> String {
 }
 
 impl Zone {
+    /// Behind any of the names of an endpoint: a link may be to an alias or to a short id.
+    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.names.get(&tidy(name)).cloned()
+    }
+
     fn add(&mut self, name: String, attachment: &Attachment) {
         let addresses = self.names.entry(name).or_default();
         for address in attachment.addresses() {
@@ -173,15 +194,13 @@ impl Zone {
 }
 
 impl Client {
-    /// `--link other:name`. On a network without names the other's own name is known too.
-    fn link(&mut self, name: &str, other: &str, endpoints: &[Endpoint], network: u32, unnamed: bool) {
+    /// `--link other:name` on the network without names: the other's own name is known too.
+    fn link_to(&mut self, name: &str, other: &str, endpoints: &[Endpoint], network: u32) {
         let found = endpoints.iter().find(|endpoint| endpoint.name.as_str() == other);
         let attachment = found.and_then(|other| other.attachments.iter().find(|it| it.network == network));
         let Some(attachment) = attachment else { return };
         let addresses: Vec<IpAddr> = attachment.addresses().collect();
-        if unnamed {
-            self.links.insert(tidy(other), addresses.clone());
-        }
+        self.links.insert(tidy(other), addresses.clone());
         self.links.insert(tidy(name), addresses);
     }
 }
@@ -199,8 +218,10 @@ impl View<'_> {
     }
 
     fn exactly(&self, name: &str) -> Option<Vec<IpAddr>> {
-        if let Some(linked) = self.client.links.get(name) {
-            return Some(linked.clone());
+        let Client { hosts, links, .. } = self.client;
+        // In the order in which a file of its own and its links would be asked.
+        if let Some(own) = hosts.get(name).or_else(|| links.get(name)) {
+            return Some(own.clone());
         }
         let mut found: Option<Vec<IpAddr>> = None;
         for zone in self.zones() {
@@ -244,61 +265,8 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{AttachmentOptions, Driver, EndpointOptions, Mac, Netns};
-    use crate::names::Id;
-
-    fn network(number: u32, name: &str, internal: bool) -> Network {
-        let mut bridge = crate::fake::bridge(u8::try_from(number).unwrap());
-        bridge.internal = internal;
-        let gateway = Some(format!("10.{number}.0.1").parse().unwrap());
-        let subnet = format!("10.{number}.0.0/16").parse().unwrap();
-        bridge.pool4 = Some(crate::model::Pool { gateway, ..pool(subnet) });
-        Network {
-            number,
-            id: Id::random().unwrap(),
-            name: name.parse().unwrap(),
-            created: 1,
-            driver: Driver::Bridge(bridge),
-            options: [].into(),
-            labels: [].into(),
-        }
-    }
-
-    fn pool(subnet: IpNet) -> crate::model::Pool {
-        serde_json::from_value(serde_json::json!({
-            "subnet": subnet, "gateway": subnet.addr(), "ranges": [], "reserved": {}
-        }))
-        .unwrap()
-    }
-
-    fn endpoint(name: &str, last: u8, joined: &[(u32, AttachmentOptions)]) -> Endpoint {
-        let attachment = |(network, options): &(u32, AttachmentOptions)| Attachment {
-            id: Id::random().unwrap(),
-            network: *network,
-            addr4: Some([10, u8::try_from(*network).unwrap(), 0, last].into()),
-            addr6: None,
-            mac: Mac([2, 0, 0, 0, 0, last]),
-            ifname: "eth0".to_owned(),
-            options: options.clone(),
-            ports: Vec::new(),
-        };
-        Endpoint {
-            id: Id::random().unwrap(),
-            name: name.parse().unwrap(),
-            created: 1,
-            netns: Netns { path: "/x".into(), device: 1, inode: 1 },
-            options: EndpointOptions::default(),
-            attachments: joined.iter().map(attachment).collect(),
-        }
-    }
-
-    fn alias(name: &str) -> AttachmentOptions {
-        AttachmentOptions { aliases: vec![name.to_owned()], ..AttachmentOptions::default() }
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
+    use crate::dns::fixture::{alias, endpoint, ip, network};
+    use crate::model::AttachmentOptions;
 
     #[test]
     fn names_aliases_and_links_are_known_where_they_should_be() {
@@ -314,7 +282,7 @@ mod tests {
             endpoint("two", 5, &[(2, alias("App"))]),
             endpoint("inner", 6, &[(3, AttachmentOptions::default())]),
         ];
-        let directory = Directory::new(&networks, &endpoints);
+        let directory = Directory::new(&networks, &endpoints, &Resolver::default());
         let view = |server: &str, from: &str| directory.view(ip(server), ip(from)).unwrap();
         let default = view("10.1.0.1", "10.1.0.3");
         assert_eq!(default.addresses("db"), Some(vec![ip("10.1.0.2")]));

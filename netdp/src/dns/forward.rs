@@ -39,6 +39,8 @@ const DISGRACE: Duration = Duration::from_secs(10);
 /// Asks others, and remembers what they say.
 #[derive(Debug)]
 pub struct Forwarder {
+    /// Where servers listen.
+    port: u16,
     permits: Arc<Semaphore>,
     host: ResolvConf,
     cache: Mutex<Cache>,
@@ -49,6 +51,7 @@ impl Forwarder {
     /// With the servers of the host as its file has them.
     pub fn new(host: ResolvConf) -> Self {
         Self {
+            port: PORT,
             permits: Arc::new(Semaphore::new(MOST)),
             host,
             cache: Mutex::default(),
@@ -120,6 +123,9 @@ impl Forwarder {
 
     /// The first answer that helps, else the last that does not.
     async fn race(&self, asked: &Asked, servers: &[IpAddr]) -> Option<Reply> {
+        if servers.is_empty() {
+            return None;
+        }
         let deadline = Instant::now() + PATIENCE;
         let mut turns = servers.iter().copied().cycle().take(servers.len() * ROUNDS);
         let (mut running, mut begun) = (FuturesUnordered::new(), Vec::new());
@@ -127,7 +133,7 @@ impl Forwarder {
         loop {
             let mut turn = deadline;
             if let Some(server) = turns.find(|server| !refused.contains(server)) {
-                running.push(one(server, asked));
+                running.push(one(SocketAddr::new(server, self.port), asked));
                 begun.push(server);
                 turn = deadline.min(Instant::now() + STAGGER);
             }
@@ -174,24 +180,25 @@ fn complete(asked: &Asked, reply: Reply) -> Message {
 }
 
 /// Asks one server. What does not help is an error, with what the server said, if it said anything.
-async fn one(server: IpAddr, asked: &Asked) -> (IpAddr, Result<Reply, Option<Reply>>) {
+async fn one(server: SocketAddr, asked: &Asked) -> (IpAddr, Result<Reply, Option<Reply>>) {
     let outcome = match exchange(server, asked).await {
-        Ok(message) => judge(message),
+        Ok((message, octets)) => judge(message, octets),
         Err(error) => {
             tracing::debug!(%server, "no answer: {error}");
             Err(None)
         }
     };
-    (server, outcome)
+    (server.ip(), outcome)
 }
 
-fn judge(message: Message) -> Result<Reply, Option<Reply>> {
+fn judge(message: Message, octets: usize) -> Result<Reply, Option<Reply>> {
     let reply = Reply {
         code: message.metadata.response_code,
         authentic: message.metadata.authentic_data,
         answers: message.answers,
         authorities: message.authorities,
         additionals: message.additionals,
+        octets,
     };
     match reply.code {
         ResponseCode::NoError | ResponseCode::NXDomain => Ok(reply),
@@ -199,15 +206,15 @@ fn judge(message: Message) -> Result<Reply, Option<Reply>> {
     }
 }
 
-async fn exchange(server: IpAddr, asked: &Asked) -> io::Result<Message> {
+/// What the server says, and in how many octets.
+async fn exchange(server: SocketAddr, asked: &Asked) -> io::Result<(Message, usize)> {
     let query = query(asked);
     let bytes = query.to_vec().map_err(io::Error::other)?;
-    let server = SocketAddr::new(server, PORT);
-    let message = by_datagram(server, &bytes, &query).await?;
-    if message.metadata.truncation {
+    let answer = by_datagram(server, &bytes, &query).await?;
+    if answer.0.metadata.truncation {
         return by_connection(server, &bytes, &query).await;
     }
-    Ok(message)
+    Ok(answer)
 }
 
 /// A query of our own: with a number of its own, by which nobody who does not see it can answer.
@@ -223,7 +230,7 @@ fn query(asked: &Asked) -> Message {
 }
 
 /// From a port of its own, which the kernel chooses at random.
-async fn by_datagram(server: SocketAddr, bytes: &[u8], query: &Message) -> io::Result<Message> {
+async fn by_datagram(server: SocketAddr, bytes: &[u8], query: &Message) -> io::Result<(Message, usize)> {
     let any: IpAddr =
         if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
@@ -234,19 +241,23 @@ async fn by_datagram(server: SocketAddr, bytes: &[u8], query: &Message) -> io::R
         let length = socket.recv(&mut buffer).await?;
         let message = buffer.get(..length).and_then(|bytes| Message::from_vec(bytes).ok());
         if let Some(message) = message.filter(|message| is_answer(message, query)) {
-            return Ok(message);
+            return Ok((message, length));
         }
     }
 }
 
-async fn by_connection(server: SocketAddr, bytes: &[u8], query: &Message) -> io::Result<Message> {
+async fn by_connection(server: SocketAddr, bytes: &[u8], query: &Message) -> io::Result<(Message, usize)> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     stream.write_all(&[&length.to_be_bytes(), bytes].concat()).await?;
     let mut answer = vec![0; stream.read_u16().await?.into()];
     stream.read_exact(&mut answer).await?;
     let message = Message::from_vec(&answer).map_err(io::Error::other)?;
-    if is_answer(&message, query) { Ok(message) } else { Err(io::ErrorKind::InvalidData.into()) }
+    if is_answer(&message, query) {
+        Ok((message, answer.len()))
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
 }
 
 fn is_answer(message: &Message, query: &Message) -> bool {
@@ -255,3 +266,6 @@ fn is_answer(message: &Message, query: &Message) -> bool {
         && message.metadata.id == query.metadata.id
         && same(&message.queries, &query.queries)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,13 +11,16 @@
 //!
 //! [`directory`] and [`answer`] decide and touch nothing; [`server`] and [`socket`] carry queries and answers;
 //! [`forward`], [`cache`] and [`resolv_conf`] are for names that no network has; [`process`] starts, finds and ends the
-//! resolver.
+//! resolver, and [`privilege`] is what it gives up.
 
 pub mod answer;
 pub mod cache;
 pub mod directory;
 pub mod error;
+#[cfg(test)]
+mod fixture;
 pub mod forward;
+pub mod privilege;
 pub mod process;
 pub mod resolv_conf;
 pub mod server;

@@ -19,9 +19,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Error;
-use super::answer::{Decision, datagram_limit, decide, encode};
+use super::answer::{Decision, decide, encode};
 use super::directory::Directory;
 use super::forward::Forwarder;
+use super::privilege;
 use super::resolv_conf::ResolvConf;
 use super::socket::{self, Datagrams, Envelope, Family};
 use super::source::Source;
@@ -67,25 +68,34 @@ impl Server {
             runtime: Handle::current(),
             ending: AtomicBool::new(false),
         });
-        let mut threads = Vec::new();
-        for (family, datagrams, connections) in
-            [(Family::V4, resolver::UDP4, resolver::TCP4), (Family::V6, resolver::UDP6, resolver::TCP6)]
-        {
+        let mut opened = Vec::new();
+        for family in [Family::V4, Family::V6] {
             let open = || Ok::<_, Error>((Datagrams::open(family)?, socket::connections(family)?));
-            let (udp, tcp) = match open() {
-                Ok(sockets) => sockets,
+            match open() {
+                Ok((udp, tcp)) => opened.push((family, udp, tcp)),
                 Err(error) if family == Family::V6 => {
                     tracing::info!("names are not served by IPv6: {error}");
-                    continue;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+        for (family, udp, tcp) in &opened {
+            let (datagrams, connections) = match family {
+                Family::V4 => (resolver::UDP4, resolver::TCP4),
+                Family::V6 => (resolver::UDP6, resolver::TCP6),
             };
-            datapath.put_resolver(datagrams, &udp)?;
-            datapath.put_resolver(connections, &tcp)?;
+            datapath.put_resolver(datagrams, udp)?;
+            datapath.put_resolver(connections, tcp)?;
+        }
+        let way = datapath.serve_names()?;
+        // Before anything is read that somebody has sent, and before there is another thread, which would keep its own.
+        privilege::give_up()?;
+        let mut threads = Vec::new();
+        for (_, udp, tcp) in opened {
             threads.extend(receivers(&shared, &udp)?);
             accept(&shared, tcp)?;
         }
-        Ok(Self { shared, threads, _way: datapath.serve_names()? })
+        Ok(Self { shared, threads, _way: way })
     }
 
     /// Answers what has come in already, and ends.
@@ -150,8 +160,8 @@ fn datagram(
             tracing::debug!(to = %envelope.from, "cannot answer: {error}");
         }
     };
-    let limit = datagram_limit(query);
-    let (asked, beyond) = match decide(query, envelope.server, envelope.from.ip(), directory) {
+    let (decision, limit) = decide(query, envelope.server, envelope.from.ip(), directory);
+    let (asked, beyond) = match decision {
         Decision::Ignore => return,
         Decision::Answer(answer) => return send(socket, &encode(&answer, limit)),
         Decision::Forward(asked, beyond) => (asked, beyond),
@@ -204,7 +214,8 @@ async fn converse(shared: &Arc<Shared>, mut stream: TcpStream) -> io::Result<()>
         let mut query = vec![0; length.into()];
         timeout(IDLE, stream.read_exact(&mut query)).await??;
         let directory = shared.source.current();
-        let answer = match decide(&query, server, from, &directory) {
+        let (decision, _) = decide(&query, server, from, &directory);
+        let answer = match decision {
             Decision::Ignore => return Ok(()),
             Decision::Answer(answer) => answer,
             Decision::Forward(asked, beyond) => {

@@ -46,9 +46,9 @@ impl Read {
         }
         let Some(store) = &self.store else { return Ok(()) };
         let mut version = store.data_version()?;
-        // Two tables are read, and a change between them must not be seen by half.
+        // Several tables are read, and a change between them must not be seen by half.
         while self.version != Some(version) {
-            let directory = Directory::new(&store.networks()?, &store.endpoints()?);
+            let directory = Directory::new(&store.networks()?, &store.endpoints()?, &store.resolver()?);
             self.directory = Arc::new(directory);
             self.version = Some(version);
             version = store.data_version()?;

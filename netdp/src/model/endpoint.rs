@@ -42,7 +42,8 @@ pub struct EndpointOptions {
     pub labels: BTreeMap<String, String>,
     /// How names are resolved for it.
     pub resolver: Resolver,
-    /// Lines of its `/etc/hosts` that the operator asked for (`--add-host`): name and address.
+    /// Names that it alone knows (`--add-host`), with an address each: lines of its `/etc/hosts` where netdp has made that,
+    /// and known to the resolver in any case.
     pub extra_hosts: Vec<(String, IpAddr)>,
 }
 
@@ -56,6 +57,21 @@ pub struct Resolver {
     pub search: Vec<String>,
     /// Options of `resolv.conf` (`--dns-opt`).
     pub options: Vec<String>,
+}
+
+impl Resolver {
+    /// With what holds for the whole host where this does not say it itself.
+    #[must_use]
+    pub fn or(&self, host: &Self) -> Self {
+        fn first<T: Clone>(own: &[T], host: &[T]) -> Vec<T> {
+            if own.is_empty() { host.to_vec() } else { own.to_vec() }
+        }
+        Self {
+            servers: first(&self.servers, &host.servers),
+            search: first(&self.search, &host.search),
+            options: first(&self.options, &host.options),
+        }
+    }
 }
 
 /// What an interface was asked to have beyond addresses and ports. Kept as JSON, like [`EndpointOptions`].

@@ -44,17 +44,8 @@ pub fn add_process(document: &mut Value, record: &Record) {
         "WorkingDir": record.workdir,
         "User": record.user.clone().unwrap_or_default(),
     });
-    let options = &record.options;
-    let hosts: Vec<String> =
-        options.extra_hosts.iter().map(|(name, address)| format!("{name}:{address}")).collect();
-    document["HostConfig"] = json!({
-        "NetworkMode": mode(&record.mode),
-        "AutoRemove": record.remove,
-        "Dns": options.resolver.servers,
-        "DnsSearch": options.resolver.search,
-        "DnsOptions": options.resolver.options,
-        "ExtraHosts": hosts,
-    });
+    document["HostConfig"]["NetworkMode"] = mode(&record.mode).into();
+    document["HostConfig"]["AutoRemove"] = record.remove.into();
 }
 
 fn mode(mode: &Mode) -> String {

@@ -51,6 +51,9 @@ pub enum Error {
         /// Why not.
         why: &'static str,
     },
+    /// A link by a resolver that is not there.
+    #[error("network {0} has no gateway of netdp's, and so nobody there who could resolve --link")]
+    NoNames(Name),
     /// There is no address to put in.
     #[error("--add-host {0}:host-gateway: the default network has no address on this host")]
     NoHostGateway(String),
@@ -122,6 +125,7 @@ impl Error {
             Self::Attached(_) => Some("netdp detach takes it off its networks"),
             Self::Ended(_) => Some("see netdp ps -a"),
             Self::NoHostGateway(_) => Some("name an address instead of host-gateway"),
+            Self::NoNames(_) => Some("join a bridge network, and give --link there"),
             _ => None,
         }
     }

@@ -1,5 +1,7 @@
 //! What the configuration file has said and is asked for long after: each a value in JSON under its name.
 
+use std::net::IpAddr;
+
 use rusqlite::{Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +24,8 @@ pub enum Setting {
     Resolver,
     /// Where subnets of new networks come from: [`AddressPool`]s.
     AddressPools,
+    /// What `host-gateway` stands for: addresses.
+    HostGateway,
     /// What the file declares.
     Declared,
 }
@@ -31,6 +35,7 @@ impl Setting {
         match self {
             Self::Resolver => "resolver",
             Self::AddressPools => "address-pools",
+            Self::HostGateway => "host-gateway",
             Self::Declared => "declared",
         }
     }
@@ -51,6 +56,11 @@ impl Store {
     /// How names are resolved that no network knows, where an endpoint does not say it itself.
     pub fn resolver(&self) -> Result<Resolver, Error> {
         self.setting(Setting::Resolver)
+    }
+
+    /// What `host-gateway` stands for, one address of each family at most; none is the gateway of the default network.
+    pub fn host_gateway(&self) -> Result<Vec<IpAddr>, Error> {
+        self.setting(Setting::HostGateway)
     }
 
     /// Where subnets of new networks come from; none is Docker's choice.

@@ -8,7 +8,7 @@ use super::mode::Resolved;
 use crate::Error;
 use crate::cli::Run;
 use crate::instance::find_endpoint;
-use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network};
+use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network, Resolver};
 use crate::process::hosts::{self, Hosts};
 use crate::process::links::Linked;
 use crate::process::{self, Mode, Processes, Record, resolver};
@@ -16,22 +16,6 @@ use crate::process::{self, Mode, Processes, Record, resolver};
 /// The files and what they are mounted over.
 const FILES: [(&str, &str); 3] =
     [("hosts", "/etc/hosts"), ("hostname", "/etc/hostname"), ("resolv.conf", "/etc/resolv.conf")];
-
-/// The lines of `--add-host`; `host-gateway` is the address by which the default network knows this host.
-pub(super) fn extra_hosts(args: &Run, networks: &[Network]) -> Result<Vec<(String, IpAddr)>, Error> {
-    let default = networks.iter().find(|network| network.name.as_str() == DEFAULT_NETWORK);
-    let pools = default.and_then(Network::bridge).into_iter().flat_map(Bridge::pools);
-    let gateways: Vec<IpAddr> = pools.filter_map(|pool| pool.gateway).collect();
-    let mut lines = Vec::new();
-    for asked in &args.add_hosts {
-        let addresses = asked.address.map_or_else(|| gateways.clone(), |address| vec![address]);
-        if addresses.is_empty() {
-            return Err(process::Error::NoHostGateway(asked.name.clone()).into());
-        }
-        lines.extend(addresses.into_iter().map(|address| (asked.name.clone(), address)));
-    }
-    Ok(lines)
-}
 
 /// Whom `--link` leads to on the default network. On any other one a link is a name that its resolver knows, and may be of one
 /// who is yet to come.
@@ -86,36 +70,47 @@ fn linked(
     Ok(linked)
 }
 
+/// Where a process lives, and how names are resolved there.
+#[derive(Clone, Copy)]
+pub(super) struct Lives<'a> {
+    /// Whose network it has.
+    pub(super) resolved: &'a Resolved<'a>,
+    /// Whether a resolver answers on the gateways.
+    pub(super) is_served: bool,
+    /// What was asked for, by the process or for the whole host.
+    pub(super) resolver: &'a Resolver,
+    /// Its interfaces, if it has its own.
+    pub(super) endpoint: Option<&'a Endpoint>,
+}
+
 /// Writes the process's own files and says what they are mounted over. Who shares the network of a process shares its files.
-/// `of` is where it lives, and whether a resolver answers on the gateways there.
 pub(super) fn write(
     directory: &Path,
     record: &Record,
-    of: (&Resolved<'_>, bool),
-    endpoint: Option<&Endpoint>,
+    lives: &Lives<'_>,
 ) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
-    let (resolved, is_served) = of;
+    let Lives { resolved, is_served, resolver, endpoint } = *lives;
     if let Resolved::Container(other) = resolved {
         let theirs = directory.with_file_name(other.id.as_str());
         return Ok(mounts(&theirs));
     }
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(Attachment::addresses).collect();
-    let (options, host) = (&record.options, read("/etc/resolv.conf"));
-    let (hostname, extra) = (&record.hostname, &options.extra_hosts);
+    let host = read("/etc/resolv.conf");
+    let (hostname, extra) = (&record.hostname, &record.options.extra_hosts);
     let hosts = if matches!(resolved, Resolved::Host) {
         hosts::of_host(&read("/etc/hosts"), extra)
     } else {
         Hosts { hostname, own, extra, links: &record.links }.render()
     };
     let gateways = gateways(resolved);
-    let resolver = match gateways.as_slice() {
-        gateways if gateways.is_empty() || !is_served => resolver::of_host(&options.resolver, &host),
-        gateways => resolver::of_networks(gateways, &options.resolver, &host),
+    let resolv_conf = match gateways.as_slice() {
+        gateways if gateways.is_empty() || !is_served => resolver::of_host(resolver, &host),
+        gateways => resolver::of_networks(gateways, resolver, &host),
     };
     hosts::write(&directory.join("hosts"), &hosts)?;
     hosts::write(&directory.join("hostname"), &format!("{}\n", record.hostname))?;
-    hosts::write(&directory.join("resolv.conf"), &resolver)?;
+    hosts::write(&directory.join("resolv.conf"), &resolv_conf)?;
     Ok(mounts(directory))
 }
 
