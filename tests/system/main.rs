@@ -26,6 +26,7 @@ mod many_connections;
 mod moby;
 mod modules;
 mod mss;
+mod names;
 mod parallel;
 mod port_mapping;
 mod port_range;

@@ -182,3 +182,32 @@ fn what_is_no_text_file_is_refused() {
     std::fs::write(&file, "").unwrap();
     assert!(Config::read(&file).unwrap().networks.is_empty());
 }
+
+#[test]
+fn host_gateway_is_an_address_or_one_of_each_family() {
+    let addresses = |text: &str| -> Vec<String> {
+        let addresses = read(text).unwrap().host_gateway;
+        addresses.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(addresses("host-gateway-ip = \"192.0.2.1\""), ["192.0.2.1"]);
+    assert_eq!(
+        addresses("host-gateway-ips = [\"2001:db8::1\", \"192.0.2.1\"]"),
+        ["2001:db8::1", "192.0.2.1"]
+    );
+    assert!(addresses("host-gateway-ips = []").is_empty());
+    for (text, said) in [
+        (
+            "host-gateway-ips = [\"192.0.2.1\", \"192.0.2.2\"]",
+            "netdp.toml:1: invalid value of host-gateway-ips",
+        ),
+        ("mtu = 1400\nhost-gateway-ip = \"me\"", "netdp.toml:2: invalid value of host-gateway-ip"),
+        ("host-gateway-ip = 1", "it takes an address, or one of each family"),
+        (
+            "host-gateway-ip = \"192.0.2.1\"\nhost-gateway-ips = \"192.0.2.1\"",
+            "host-gateway-ip is the older name",
+        ),
+    ] {
+        let error = read(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}\n{error}");
+    }
+}

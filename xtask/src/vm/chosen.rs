@@ -99,6 +99,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("system", "lan::", CONTROLLER),
     ("system", "leases::", CONTROLLER),
     ("system", "moby::", CONTROLLER),
+    ("system", "names::", CONTROLLER),
     ("system", "parallel::", RATE),
     ("system", "port_mapping::", DECIDED),
     ("system", "port_range::", RATE),
