@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv6Net};
 
 use crate::Error;
+use crate::lan;
 use crate::model::{Bridge, Dependence, GatewayMode};
 use crate::netlink::MAX_NAME;
 use crate::routes;
@@ -48,10 +49,12 @@ pub struct Options {
     pub udp_filtering: Option<Dependence>,
     /// `dns`: who is asked for names that no network knows.
     pub dns: Vec<IpAddr>,
+    /// `parent`: the interface by which the bridge is on a LAN.
+    pub parent: Option<String>,
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 17] = [
+const KNOWN: [(&str, &str); 18] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -69,6 +72,7 @@ const KNOWN: [(&str, &str); 17] = [
     ("udp-mapping", "netdp.udp_mapping"),
     ("udp-filtering", "netdp.udp_filtering"),
     ("dns", "netdp.dns"),
+    ("parent", "netdp.parent"),
 ];
 
 /// Those that take several values, with commas between or one by one.
@@ -131,6 +135,7 @@ impl Options {
             udp_mapping: None,
             udp_filtering: None,
             dns: Vec::new(),
+            parent: None,
         };
         for (key, value) in pairs {
             options.set(key, value)?;
@@ -217,6 +222,7 @@ impl Options {
             Some("route") => routes::read(key, value, &mut self.routes)?,
             Some("ifname-prefix") => self.ifname_prefix = Some(ifname_prefix(key, value)?),
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
+            Some("parent") => self.parent = Some(lan::parent(key, value)?),
             Some("dns") => value.split(',').try_for_each(|server| self.add_server(key, server))?,
             Some("udp-filtering") => self.udp_filtering = Some(dependence(key, value)?),
             _ => return Err(unknown(key)),

@@ -20,7 +20,7 @@ pub struct Occupied {
 pub fn warnings(networks: &[Network], occupied: &[Occupied]) -> BTreeSet<String> {
     let mut warnings = BTreeSet::new();
     for network in networks {
-        let Some(bridge) = network.bridge() else { continue };
+        let Some(bridge) = network.bridge().filter(|bridge| bridge.parent.is_none()) else { continue };
         for other in occupied.iter().filter(|other| bridge.borrowed.is_none() || other.link != bridge.device)
         {
             let Taken { net, by } = &other.taken;

@@ -72,6 +72,8 @@ pub struct BridgeLink {
     pub sysctls: BTreeMap<String, String>,
     /// It is somebody else's: it is neither made nor removed, and gets back what it had.
     pub borrowed: bool,
+    /// An interface of the host that is a port of it, and is free again when it goes.
+    pub port: Option<String>,
 }
 
 /// A veth pair, one end of which is a port of a bridge and the other an interface of a container.
@@ -284,11 +286,15 @@ impl Desired {
     /// Adds a network; one without a bridge needs nothing.
     pub fn add_network(&mut self, network: &Network) {
         if let Some(lan) = network.lan() {
-            return self.add_parent(network, lan);
+            return self.add_parent(network, &lan.parent);
         }
         let Some(bridge) = network.bridge() else { return };
-        for pool in bridge.pools() {
+        // On a LAN the subnet is that of others too, and each container has a row of its own.
+        for pool in bridge.pools().filter(|_| !bridge.is_on_lan()) {
             self.rows.insert(Row::Plain(Entry::Subnet(subnet_key(pool.subnet), network.number)));
+        }
+        if let Some(parent) = &bridge.parent {
+            self.add_parent(network, parent);
         }
         self.rows.extend(bridge.own_addresses().map(|net| host_address(net.addr())));
         for prefix in &bridge.masquerade_exclude {
@@ -303,11 +309,13 @@ impl Desired {
             mac: bridge.mac,
             mtu: bridge.mtu,
             addresses: bridge.own_addresses().collect(),
-            sysctls: match bridge.borrowed {
-                None => bridge_sysctls(&bridge.device, speaks_ipv6),
-                Some(_) => borrowed_sysctls(&bridge.device, speaks_ipv6),
+            sysctls: match (&bridge.borrowed, &bridge.parent) {
+                (Some(_), _) => borrowed_sysctls(&bridge.device, bridge),
+                (None, Some(_)) => silent_sysctls(&bridge.device),
+                (None, None) => bridge_sysctls(&bridge.device, speaks_ipv6),
             },
             borrowed: bridge.borrowed.is_some(),
+            port: bridge.parent.clone(),
         };
         self.hooks.insert((Hook::ToBridge, bridge.device.clone()));
         self.bridges.insert(bridge.device.clone(), link);
@@ -329,6 +337,10 @@ impl Desired {
         for address in attachment.addresses() {
             let key = EndpointKey { addr: address.into(), network: network.number };
             self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
+        }
+        if bridge.is_on_lan() {
+            let row = |address: IpAddr| Row::Plain(Entry::Subnet(subnet_key(address.into()), network.number));
+            self.rows.extend(attachment.addresses().map(row));
         }
         if attachment.addr6.is_some() {
             let key = EndpointKey { addr: attachment.mac.link_local().into(), network: network.number };
@@ -439,11 +451,25 @@ pub fn bridge_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
     settings.into_iter().flat_map(pairs).collect()
 }
 
-/// Settings without which a bridge of somebody else's forwards nothing; all others stay as they are.
-fn borrowed_sysctls(device: &str, ipv6: bool) -> BTreeMap<String, String> {
+/// Settings without which a bridge of somebody else's forwards nothing; all others stay as they are, and these too where
+/// another router forwards.
+fn borrowed_sysctls(device: &str, bridge: &Bridge) -> BTreeMap<String, String> {
     let path = |family: &str, key: &str| (format!("net/{family}/conf/{device}/{key}"), "1".to_owned());
+    let settings4 = [path("ipv4", "forwarding")];
     let settings6 = ["forwarding", "force_forwarding"].map(|key| path("ipv6", key));
-    [path("ipv4", "forwarding")].into_iter().chain(settings6.into_iter().filter(|_| ipv6)).collect()
+    let has_router4 = bridge.ways_out().any(|gateway| gateway.is_ipv4() && bridge.is_router(gateway));
+    let forwards6 = bridge.gateways().any(|gateway| gateway.is_ipv6());
+    let settings4 = settings4.into_iter().filter(|_| !has_router4);
+    settings4.chain(settings6.into_iter().filter(|_| forwards6)).collect()
+}
+
+/// Settings of a bridge by which containers are on a LAN where the host is not: it says nothing there, and routes nothing.
+pub fn silent_sysctls(device: &str) -> BTreeMap<String, String> {
+    let settings = [("ipv4", "forwarding", "0"), ("ipv4", "arp_ignore", "1"), ("ipv6", "disable_ipv6", "1")];
+    let pair = |(family, key, value): (&str, &str, &str)| {
+        (format!("net/{family}/conf/{device}/{key}"), value.to_owned())
+    };
+    settings.into_iter().map(pair).collect()
 }
 
 /// Settings of an interface in a container. In IPv6 it has the addresses that it is given and no others but the one of its
@@ -460,8 +486,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
     netdp_common::Link {
         addr4: addr(attachment.addr4),
         addr6: addr(attachment.addr6),
-        gateway4: addr(bridge.gateways().find_map(v4)),
-        gateway6: addr(bridge.gateways().find_map(v6)),
+        gateway4: addr(bridge.ways_out().find_map(v4)),
+        gateway6: addr(bridge.ways_out().find_map(v6)),
         snat4: addr(bridge.snat4),
         snat6: addr(bridge.snat6),
         network,
@@ -473,7 +499,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
             | flag(bridge.lets_everybody_in(), link_flags::OPEN_FILTER)
             | flag(!bridge.masquerade_exclude.is_empty(), link_flags::EXCLUDES)
             | flag(bridge.gateway_mode4 == GatewayMode::Routed, link_flags::ROUTED4)
-            | flag(bridge.gateway_mode6 == GatewayMode::Routed, link_flags::ROUTED6),
+            | flag(bridge.gateway_mode6 == GatewayMode::Routed, link_flags::ROUTED6)
+            | flag(bridge.is_on_lan(), link_flags::LAN),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
     }

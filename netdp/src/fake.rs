@@ -33,6 +33,7 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         dns: Vec::new(),
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
+        parent: None,
         inhibit_ipv4: false,
         routes: Vec::new(),
     }
@@ -286,6 +287,7 @@ impl Fake {
                 let bridge = self.link(bridge)?.index;
                 self.link(link)?.controller = Some(bridge);
             }
+            Step::FreePort { link } => self.link(link)?.controller = None,
             Step::RemoveVeth { link } => {
                 let number = self.state.links.get(link).map(|facts| facts.index);
                 self.delete_link(link);
@@ -325,8 +327,9 @@ impl World for Fake {
         };
         let Scope::Of(desired) = scope else { return Ok(observed) };
         let bridges = desired.veths.values().map(|veth| &veth.bridge);
+        let ports = desired.bridges.values().filter_map(|bridge| bridge.port.as_ref());
         let names: BTreeSet<&String> =
-            desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).collect();
+            desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).chain(ports).collect();
         observed.links.retain(|name, _| names.contains(name));
         let hooked: Vec<_> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
         observed.hooks.retain(|(_, number)| hooked.contains(number));

@@ -16,7 +16,7 @@ use netdp_common::Limit;
 use crate::Error;
 use crate::desired::{Desired, veth_alias};
 use crate::host::lock;
-use crate::model::{Attachment, Endpoint, Network, Prefilter};
+use crate::model::{Attachment, Endpoint, Network, Prefilter, vlan_of};
 use crate::names;
 use crate::plan::{Observed, Step, plan, removal};
 use crate::reconcile::{self, Applied};
@@ -203,6 +203,7 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
         desired.add_limit(limit, value);
     }
     for network in networks.iter().filter(|network| !waits(network, observed)) {
+        warn_of_port(network, observed);
         desired.add_network(network);
     }
     for denied in store.denied()? {
@@ -214,6 +215,24 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
 /// An interface of the host that is missing, or that has taken the place of a bridge, must not keep the rest from being served.
 fn waits(network: &Network, observed: &Observed) -> bool {
     lacks_parent(network, observed) || is_displaced(network, observed)
+}
+
+/// A bridge goes on without its port: its containers still reach one another.
+fn warn_of_port(network: &Network, observed: &Observed) {
+    let Some(bridge) = network.bridge() else { return };
+    let Some(parent) = &bridge.parent else { return };
+    let why = match observed.links.get(parent) {
+        // A VLAN is made with the bridge.
+        None if vlan_of(parent).is_some_and(|(base, _)| observed.links.contains_key(base)) => return,
+        None => "is not there",
+        Some(facts) if facts.controller.is_some() && facts.controller == observed.number(&bridge.device) => {
+            return;
+        }
+        Some(facts) if facts.controller.is_some() => "is a port of another bridge",
+        Some(facts) if observed.carries_addresses(facts.index) => "has addresses of this host",
+        Some(_) => return,
+    };
+    tracing::warn!("network {} is on no LAN: the interface {parent} {why}", network.name);
 }
 
 /// Not the bridge of the default network: that one is the operator's to make room for, before anything begins.

@@ -27,6 +27,16 @@ pub enum Error {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// What the host says and hears by it would be lost.
+    #[error(
+        "-o parent={parent}: the interface has addresses of this host ({addresses}), which would not be reached any more"
+    )]
+    Addresses {
+        /// As it was given.
+        parent: String,
+        /// Its own.
+        addresses: String,
+    },
     /// Another network has it.
     #[error("network {network} is already using parent interface {parent}")]
     ParentInUse {
@@ -54,6 +64,9 @@ impl Error {
             Self::ParentInUse { .. } => {
                 Some("attach to that network, or choose another parent or a VLAN of it")
             }
+            Self::Addresses { .. } => Some(
+                "move the addresses and routes to a bridge of yours with that interface as a port, and use it: -o bridge-name=BRIDGE",
+            ),
             Self::Publish(_) => Some("leave out -p, or attach to a bridge network"),
             Self::MacOfParent(_) => Some("leave out --mac-address"),
             Self::Unfit { .. } => None,
@@ -131,7 +144,7 @@ fn unknown(kind: Kind, key: &str) -> crate::Error {
     crate::Error::UnknownOption { key: key.to_owned(), known }
 }
 
-fn parent(key: &str, value: &str) -> Result<String, crate::Error> {
+pub(crate) fn parent(key: &str, value: &str) -> Result<String, crate::Error> {
     let fits = (1..=MAX_NAME).contains(&value.len()) && !value.contains(['/', ' ', ':']);
     if fits && value != "." && value != ".." {
         return Ok(value.to_owned());

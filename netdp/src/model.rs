@@ -9,6 +9,7 @@ mod endpoint;
 mod host;
 mod lan;
 mod mac;
+mod on_lan;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ pub use endpoint::{
 pub use host::{AddressPool, Host, Mechanism, OtherWays, Prefilter, Uplink};
 pub use lan::{IpvlanMode, Lan, LanMode, MacvlanMode};
 pub use mac::Mac;
+pub use on_lan::vlan_of;
 pub use route::NetworkRoute;
 
 /// Name of the network that the first `up` makes.
@@ -131,6 +133,9 @@ pub struct Bridge {
     /// The device is somebody else's.
     #[serde(default)]
     pub borrowed: Option<Borrowed>,
+    /// The interface of the host by which the device is on a LAN; `eth1.20` is VLAN 20 of `eth1`.
+    #[serde(default)]
+    pub parent: Option<String>,
     /// The device gets no IPv4 address.
     #[serde(default)]
     pub inhibit_ipv4: bool,
@@ -284,8 +289,14 @@ impl Bridge {
         if address.is_ipv4() { self.gateway_mode4 } else { self.gateway_mode6 }
     }
 
-    /// The addresses that containers know the bridge by, IPv4 first; none in a family whose mode is isolated.
+    /// The addresses that containers know the bridge by, IPv4 first; none in a family whose mode is isolated, or that has
+    /// another router.
     pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        self.ways_out().filter(|gateway| !self.is_router(*gateway))
+    }
+
+    /// The same with routers on the LAN.
+    pub fn ways_out(&self) -> impl Iterator<Item = IpAddr> {
         let gateways = self.pools().filter_map(|pool| pool.gateway);
         gateways.filter(|gateway| self.gateway_mode_like(*gateway) != GatewayMode::Isolated)
     }
@@ -340,7 +351,7 @@ impl Network {
     pub fn follows_uplink(&self) -> Option<&Bridge> {
         let chosen =
             ["mtu", "com.docker.network.driver.mtu"].iter().any(|key| self.options.contains_key(*key));
-        self.bridge().filter(|bridge| !chosen && bridge.borrowed.is_none())
+        self.bridge().filter(|bridge| !chosen && bridge.borrowed.is_none() && bridge.parent.is_none())
     }
 
     /// What a network on a LAN has.

@@ -133,6 +133,11 @@ pub enum Step {
         /// Apart from its other ports.
         isolated: bool,
     },
+    /// Take an interface of somebody else's off the bridge that it is a port of.
+    FreePort {
+        /// The interface.
+        link: String,
+    },
     /// Remove a veth pair, then the program and the row of its end on the host: in this order nothing that
     /// the container sends meanwhile goes unwatched.
     RemoveVeth {
@@ -269,6 +274,12 @@ impl Observed {
         self.links.get(link).map(|facts| facts.index)
     }
 
+    /// Whether an interface has addresses that are valid beyond its link.
+    pub fn carries_addresses(&self, index: u32) -> bool {
+        let of_link = |net: &IpNet| matches!(net, IpNet::V6(net) if net.addr().is_unicast_link_local());
+        self.addresses.iter().any(|(at, net)| *at == index && !of_link(net))
+    }
+
     /// Whether a finished veth pair of that alias is there, as a port of that bridge.
     pub fn has_veth(&self, name: &str, alias: &str, bridge: &str) -> bool {
         let Some(facts) = self.links.get(name) else { return false };
@@ -294,6 +305,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Result<Vec<Change>, Forei
     planner.find_remade();
     planner.remove();
     planner.guard();
+    planner.vlans();
     planner.bridges();
     planner.veths();
     planner.lans();
@@ -549,6 +561,22 @@ impl<'a> Planner<'a> {
         if !facts.is_some_and(|facts| facts.up) {
             self.push(Step::SetUp { link }, None);
         }
+        if let Some(port) = &bridge.port
+            && self.joins(port, name)
+        {
+            let (link, bridge) = (port.clone(), name.to_owned());
+            let inverse = Step::FreePort { link: link.clone() };
+            self.push(Step::JoinBridge { link, bridge, isolated: false }, Some(inverse));
+        }
+    }
+
+    /// Whether an interface of the host is to be made a port: it is there or made before, and neither a port of another bridge
+    /// nor the host's own way to anybody, which the host would lose.
+    fn joins(&self, port: &str, bridge: &str) -> bool {
+        let Some(facts) = self.observed.links.get(port) else { return self.desired.vlans.contains_key(port) };
+        let goes_with_bridge = !self.is_there(bridge) && facts.controller == self.observed.number(bridge);
+        let is_free = facts.controller.is_none() || goes_with_bridge;
+        is_free && !self.observed.carries_addresses(facts.index)
     }
 
     /// A setting that exists, which those of IPv6 may not.
@@ -591,7 +619,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn lans(&mut self) {
+    fn vlans(&mut self) {
         for (name, vlan) in &self.desired.vlans {
             let link = name.clone();
             let facts = self.observed.links.get(name);
@@ -604,6 +632,9 @@ impl<'a> Planner<'a> {
                 self.push(Step::SetUp { link }, None);
             }
         }
+    }
+
+    fn lans(&mut self) {
         for (alias, lan) in &self.desired.lans {
             if !self.observed.lans.contains(alias) {
                 let inverse = Step::RemoveLan { lan: lan.clone() };

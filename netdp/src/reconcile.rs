@@ -326,6 +326,67 @@ mod tests {
         assert_eq!(world.state, before);
     }
 
+    /// A network that is on a LAN by the host's interface lan0.
+    fn on_lan() -> (Fake, Desired) {
+        let mut world = Fake::new(host());
+        world.add_foreign("lan0");
+        let mut network = network(1);
+        if let Driver::Bridge(bridge) = &mut network.driver {
+            bridge.parent = Some("lan0".to_owned());
+        }
+        let mut desired = Desired::default();
+        desired.add_host(&host());
+        desired.add_network(&network);
+        (world, desired)
+    }
+
+    #[test]
+    fn port_of_a_bridge_is_joined_or_free_wherever_it_ends() {
+        let is_joined = |world: &Fake| {
+            let state = &world.state;
+            state.links.get("br-1").is_some_and(|it| state.links["lan0"].controller == Some(it.index))
+        };
+        let (mut whole, desired) = on_lan();
+        sync(&mut whole, &desired, Scope::Everything).unwrap();
+        assert!(is_joined(&whole));
+        assert_eq!(sync(&mut whole, &desired, Scope::Everything).unwrap(), 0);
+        for step in 0..whole.taken {
+            let (mut failed, _) = on_lan();
+            let before = failed.state.clone();
+            failed.fail_at = Some(step);
+            assert!(sync(&mut failed, &desired, Scope::Everything).is_err());
+            assert_eq!(failed.state, before, "after a failure of step {step}");
+            let (mut killed, _) = on_lan();
+            (killed.fail_at, killed.crash) = (Some(step), true);
+            assert!(sync(&mut killed, &desired, Scope::Everything).is_err());
+            killed.fail_at = None;
+            sync(&mut killed, &desired, Scope::Everything).unwrap();
+            assert!(is_joined(&killed), "killed at step {step}");
+        }
+        run(async {
+            let observed = whole.observe(Scope::Everything).await.unwrap();
+            remove(&mut whole, &teardown(&observed)).await.unwrap();
+        });
+        assert_eq!(whole.state, on_lan().0.state);
+    }
+
+    #[test]
+    fn interface_with_addresses_of_the_host_or_of_another_bridge_is_no_port() {
+        let (mut world, desired) = on_lan();
+        let lan0 = world.state.links["lan0"].index;
+        world.state.addresses.insert((lan0, "192.0.2.77/24".parse().unwrap()));
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        assert_eq!(world.state.links["lan0"].controller, None);
+        let (mut world, desired) = on_lan();
+        world.state.links.get_mut("lan0").unwrap().controller = Some(20);
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        assert_eq!(world.state.links["lan0"].controller, Some(20));
+        let (mut world, desired) = on_lan();
+        world.state.addresses.insert((lan0, "fe80::7/64".parse().unwrap()));
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        assert!(world.state.links["lan0"].controller.is_some(), "an address of the link is nobody's way");
+    }
+
     #[test]
     fn an_interface_of_somebody_elses_is_not_touched() {
         let mut world = Fake::new(host());

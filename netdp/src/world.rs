@@ -24,6 +24,7 @@ use crate::Error;
 use crate::datapath::{Datapath, Entry, Hook};
 use crate::desired::{
     BridgeLink, Desired, Inside, Row, RowKey, Veth, bridge_sysctls, host_sysctls, inside_sysctls,
+    silent_sysctls,
 };
 use crate::host::sysctl::{FirstValues, Sysctl};
 use crate::host::{bpffs, netns, uplink};
@@ -223,7 +224,8 @@ impl Kernel {
         let is_bridge = |link: &&Link| link.kind.as_deref() == Some("bridge");
         let bridges =
             bridges.filter(|link| is_bridge(link) || (uplink::is_owned(link) && link.controller.is_none()));
-        let ours = bridges.flat_map(|link| bridge_sysctls(&link.name, true));
+        let all = |name: &str| bridge_sysctls(name, true).into_iter().chain(silent_sysctls(name));
+        let ours = bridges.flat_map(|link| all(&link.name));
         observed.sysctls = values(ours.chain(host_sysctls()).map(|(path, _)| path))?;
         if let Some(datapath) = &self.datapath {
             observed.loaded = true;
@@ -252,7 +254,8 @@ impl Kernel {
     async fn part(&self, desired: &Desired) -> Result<Observed, Error> {
         let mut observed = Observed::default();
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
-        let vlans = desired.vlans.keys();
+        let ports = desired.bridges.values().filter_map(|bridge| bridge.port.as_ref());
+        let vlans = desired.vlans.keys().chain(ports);
         for name in veths.chain(desired.bridges.keys()).chain(vlans).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
                 self.numbers.borrow_mut().insert(name.clone(), link.index);
@@ -264,7 +267,8 @@ impl Kernel {
                 observed.lans.insert(alias.clone());
             }
         }
-        if desired.bridges.keys().any(|name| observed.links.contains_key(name)) {
+        let of_bridges = || desired.bridges.iter().flat_map(|(name, it)| [Some(name), it.port.as_ref()]);
+        if of_bridges().flatten().any(|name| observed.links.contains_key(name)) {
             observed.addresses = addresses(&self.netlink.addresses().await?);
         }
         observed.sysctls =
@@ -417,6 +421,11 @@ impl Kernel {
         Ok(())
     }
 
+    async fn free_port(&self, link: &str) -> Result<(), Error> {
+        const NONE: u32 = 0;
+        Ok(self.netlink.set_controller(self.number(link).await?, NONE).await?)
+    }
+
     async fn remove_veth(&self, link: &str) -> Result<(), Error> {
         self.numbers.borrow_mut().remove(link);
         let Some(facts) = self.netlink.link(link).await? else { return Ok(()) };
@@ -553,6 +562,7 @@ impl World for Kernel {
             Step::RemoveLan { lan } => self.remove_lan(lan).await,
             Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan).await,
             Step::JoinBridge { link, bridge, isolated } => self.join_bridge(link, bridge, *isolated).await,
+            Step::FreePort { link } => self.free_port(link).await,
             Step::RemoveVeth { link } => self.remove_veth(link).await,
             Step::DeleteLinks { links } => self.delete_links(links).await,
             Step::AttachHook { hook, link } => self.attach_hook(*hook, link).await,

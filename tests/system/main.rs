@@ -27,6 +27,7 @@ mod moby;
 mod modules;
 mod mss;
 mod names;
+mod on_lan;
 mod parallel;
 mod port_mapping;
 mod port_range;

@@ -66,14 +66,18 @@ impl Words<'_> {
             Step::PutPorts(rows) => rows.iter().flat_map(|row| self.put(row)).collect(),
             Step::Delete(row) => self.delete(row),
             Step::DeletePorts(rows) => rows.iter().flat_map(|row| self.delete(row)).collect(),
+            Step::JoinBridge { link, bridge, .. } if !self.desired.veths.contains_key(link) => {
+                self.of_link(Kind::Missing, format!("port {link} of {bridge}"), bridge, String::new())
+            }
             // An uplink whose driver takes no prefilter goes without; the rest follows from what was told.
             Step::AttachPrefilter { .. }
             | Step::ConfigureInside { .. }
+            | Step::JoinBridge { .. }
             | Step::CreateLan { .. }
             | Step::RemoveLan { .. }
             | Step::LeaveBridge { .. }
             | Step::LeadOut(_)
-            | Step::JoinBridge { .. }
+            | Step::FreePort { .. }
             | Step::RestoreHostSysctls
             | Step::UnloadPrograms
             | Step::EndFlows => Vec::new(),

@@ -40,8 +40,10 @@ pub enum Network {
     netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n  \
     netdp network create -o gateway-mode=routed --subnet 198.51.100.0/24 public\n  \
     netdp network create --internal -o gateway-mode=isolated alone\n  \
-    netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n\n\
-    Options of -o: masquerade, icc, mtu, bridge-name, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
+    netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
+    netdp network create -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
+    netdp network create -o bridge-name=br0 lan               a bridge of yours with its ports\n\n\
+    Options of -o: masquerade, icc, mtu, bridge-name, parent, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
     gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family),\n\
     or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
 pub struct NetworkCreate {
@@ -51,7 +53,7 @@ pub struct NetworkCreate {
     /// The network's addresses, once per family; a free subnet is chosen without it.
     #[arg(long = "subnet", value_name = "CIDR")]
     pub subnets: Vec<IpNet>,
-    /// The bridge's own address, once per family [default: the first of the subnet].
+    /// The bridge's own address, or the router of a LAN; once per family [default: the first of the subnet].
     #[arg(long = "gateway", value_name = "IP")]
     pub gateways: Vec<IpAddr>,
     /// Choose endpoints' addresses from this part of the subnet; may be repeated.

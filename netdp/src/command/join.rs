@@ -264,7 +264,7 @@ impl Join<'_> {
     /// Addresses that are somebody's; on a LAN the host's own are on it too.
     async fn used(&self, session: &Session) -> Result<BTreeSet<IpAddr>, Error> {
         let mut used = session.store.used_addresses(self.network.number)?;
-        if self.network.lan().is_some() {
+        if self.network.is_on_lan() {
             used.extend(session.kernel.outside_addresses().await?);
         }
         Ok(used)

@@ -25,6 +25,7 @@ mod network_create;
 mod network_filter;
 mod network_inspect;
 mod network_ls;
+mod network_parent;
 mod network_rm;
 mod port;
 mod ps;

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::commit::commit;
+use super::network_parent;
 use crate::Error;
 use crate::bridge_options::{Options, given};
 use crate::cli::DriverArg;
@@ -58,7 +59,11 @@ impl Request {
         }
         Families::read(self)?;
         match kind {
-            None => Options::read(&self.options)?.fit_internal(self.internal),
+            None => {
+                let options = Options::read(&self.options)?;
+                network_parent::fits(self, &options)?;
+                options.fit_internal(self.internal)
+            }
             Some(kind) => lan::Options::read(kind, &self.options).map(drop),
         }
     }
@@ -130,19 +135,24 @@ async fn bridge(
         families.take_over(&device, found)?;
     }
     let beside = session.kernel.taken_beside(found.as_ref().map(|_| device.as_str())).await?;
-    let taken: Vec<Taken> = taken_by(networks).chain(beside).collect();
-    let mtu = match options.mtu.or(found.as_ref().map(|found| found.mtu)) {
+    let of_networks: Vec<Taken> = taken_by(networks).collect();
+    let taken: Vec<Taken> = of_networks.iter().cloned().chain(beside).collect();
+    let of_parent = network_parent::mtu(session, networks, &options).await?;
+    let mtu = match options.mtu.or(found.as_ref().map(|found| found.mtu)).or(of_parent) {
         Some(mtu) => mtu,
         None => session.kernel.uplinks().await?.first().map_or(DEFAULT_MTU, |uplink| uplink.mtu),
     };
-    let pools = families.choose(&session.store, &taken, &taken)?;
+    // The host may have routes to a LAN that it is on by other ways.
+    let given = if options.parent.is_some() { &of_networks } else { &taken };
+    let pools = families.choose(&session.store, given, &taken)?;
     if pools.pool6.is_some() {
         ipv6_fits(mtu)?;
     }
     options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
     let both: Vec<&Pool> = pools.pool4.iter().chain(&pools.pool6).collect();
-    let routes = routes::resolve(&options.routes, &both, Hops::GatewayOnly)?;
+    let hops = if options.parent.is_some() { Hops::Anybody } else { Hops::GatewayOnly };
+    let routes = routes::resolve(&options.routes, &both, hops)?;
     let mac = match &found {
         Some(found) => found.mac,
         None => Mac::local(random_bytes().map_err(Error::io("read random bytes"))?),
@@ -168,7 +178,9 @@ async fn bridge(
         inhibit_ipv4: options.inhibit_ipv4,
         routes,
         dns: options.dns.clone(),
+        parent: options.parent.clone(),
     };
+    network_parent::is_own(&bridge)?;
     Ok((Driver::Bridge(bridge), pools.new_ula))
 }
 
@@ -181,11 +193,7 @@ async fn on_lan(
 ) -> Result<(Driver, Option<Ipv6Net>), Error> {
     let (mut families, options) = (Families::read(request)?, lan::Options::read(kind, &request.options)?);
     families.without_gateways(request.internal, request.internal);
-    let holder = networks.iter().find(|it| it.lan().is_some_and(|lan| lan.parent == options.parent));
-    if let Some(network) = holder {
-        let (network, parent) = (network.name.to_string(), options.parent);
-        return Err(lan::Error::ParentInUse { network, parent }.into());
-    }
+    network_parent::is_nobodys(networks, &options.parent)?;
     let of_networks: Vec<Taken> = taken_by(networks).collect();
     let taken: Vec<Taken> = of_networks.iter().cloned().chain(session.kernel.taken().await?).collect();
     let Pools { pool4, pool6, new_ula } = families.choose(&session.store, &of_networks, &taken)?;

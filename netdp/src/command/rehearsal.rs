@@ -76,6 +76,7 @@ fn in_words(step: &Step, told: &mut BTreeSet<&'static str>) -> Option<Deed> {
         Step::CreateLan { .. } => plain("create", "link", "on the LAN"),
         Step::RemoveLan { .. } => plain("remove", "link", "on the LAN"),
         Step::JoinBridge { link, bridge, .. } => deed("join", "bridge", link, bridge.clone()),
+        Step::FreePort { link } => plain("free", "port", link),
         Step::RemoveVeth { link } => plain("remove", "veth", link),
         Step::DeleteLinks { links } => plain("remove", "link", &links.join(", ")),
         Step::AttachHook { hook, link } => deed("attach", "program", link, hook.program().to_owned()),

@@ -221,6 +221,7 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         dns: Vec::new(),
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
+        parent: None,
         inhibit_ipv4: false,
         routes: Vec::new(),
     })

@@ -1,7 +1,7 @@
 //! Interfaces of endpoints on a LAN: they are in the containers, and the host has nothing of them but the parent.
 
 use super::{Desired, Inside, veth_alias};
-use crate::model::{Attachment, Endpoint, Lan, LanMode, Network};
+use crate::model::{Attachment, Endpoint, Lan, LanMode, Network, vlan_of};
 
 /// An interface of a container on one of the host's.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,11 +32,11 @@ pub struct VlanLink {
 }
 
 impl Desired {
-    /// Adds the parent of a LAN network, if that can be made.
-    pub(super) fn add_parent(&mut self, network: &Network, lan: &Lan) {
-        let Some((base, number)) = lan.vlan() else { return };
+    /// Adds the interface by which a network is on a LAN, if that can be made.
+    pub(super) fn add_parent(&mut self, network: &Network, parent: &str) {
+        let Some((base, number)) = vlan_of(parent) else { return };
         let alias = super::bridge_alias(network);
-        self.vlans.insert(lan.parent.clone(), VlanLink { alias, base: base.to_owned(), number });
+        self.vlans.insert(parent.to_owned(), VlanLink { alias, base: base.to_owned(), number });
     }
 
     /// Adds one interface of an endpoint on a LAN.

@@ -84,7 +84,8 @@ impl Directory {
     }
 
     fn add_network(&mut self, network: &Network, bridge: &Bridge) {
-        let gateways = bridge.pools().filter_map(|pool| pool.gateway);
+        let gateways =
+            bridge.pools().filter_map(|pool| pool.gateway).filter(|gateway| !bridge.is_router(*gateway));
         self.gateways.extend(gateways.map(|gateway| (gateway, network.number)));
         let subnets = bridge.pools().map(|pool| pool.subnet).collect();
         let zone =

@@ -82,24 +82,37 @@ impl Observed {
     /// The uplinks: those named, else every interface with a default route. Interfaces of netdp's own never are.
     pub fn uplinks(&self, named: &[String]) -> Result<Vec<UplinkFacts>, Error> {
         if named.is_empty() {
-            let links = self.links.iter().filter(|link| unfit(link).is_none() && self.leads_out(link));
+            let links = self.links.iter().filter(|link| self.unfit(link).is_none() && self.leads_out(link));
             return Ok(links.map(|link| self.facts(link)).collect());
         }
         named.iter().map(|name| self.named(name).map(|link| self.facts(link))).collect()
     }
 
     fn named(&self, name: &str) -> Result<&Link, Error> {
-        let there =
-            || self.links.iter().filter(|link| unfit(link).is_none()).map(|link| link.name.clone()).collect();
+        let there = || {
+            self.links
+                .iter()
+                .filter(|link| self.unfit(link).is_none())
+                .map(|link| link.name.clone())
+                .collect()
+        };
         let link = self
             .links
             .iter()
             .find(|link| link.name == name)
             .ok_or_else(|| Error::Unknown { name: name.to_owned(), there: there() })?;
-        match unfit(link) {
+        match self.unfit(link) {
             Some(why) => Err(Error::Unfit { name: name.to_owned(), why, there: there() }),
             None => Ok(link),
         }
+    }
+
+    fn unfit(&self, link: &Link) -> Option<&'static str> {
+        let controller = self.links.iter().find(|other| Some(other.index) == link.controller);
+        if controller.is_some_and(is_owned) {
+            return Some("it is a port of a network's bridge");
+        }
+        unfit(link)
     }
 
     fn leads_out(&self, link: &Link) -> bool {
@@ -310,6 +323,11 @@ mod tests {
         assert!(refusal("lo").contains("it is the loopback"));
         assert!(refusal("wg0").contains("not an Ethernet interface"));
         assert!(refusal("netdp0").contains("netdp made it"));
+        let mut host = host();
+        host.links[1].controller = Some(4);
+        assert_eq!(host.uplinks(&[]).expect("uplinks"), []);
+        let error = host.uplinks(&["eth0".to_owned()]).expect_err("a port").to_string();
+        assert!(error.contains("a port of a network's bridge"), "{error}");
     }
 
     #[test]

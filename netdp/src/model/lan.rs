@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{NetworkRoute, Pool};
+use super::{NetworkRoute, Pool, vlan_of};
 
 /// What a macvlan or ipvlan network has beyond its name.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -27,9 +27,7 @@ pub struct Lan {
 impl Lan {
     /// The interface and the number of the VLAN that the parent is, if it is written as one.
     pub fn vlan(&self) -> Option<(&str, u16)> {
-        let (base, number) = self.parent.rsplit_once('.')?;
-        let number = number.parse().ok().filter(|number| (1..=4094).contains(number))?;
-        (!base.is_empty()).then_some((base, number))
+        vlan_of(&self.parent)
     }
 }
 

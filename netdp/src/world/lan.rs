@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use super::{Kernel, open_netns};
 use crate::Error;
 use crate::desired::{LanLink, VlanLink};
+use crate::host::uplink;
 use crate::lan;
 use crate::model::LanMode;
 use crate::netlink::{Link, Netlink, Shared};
@@ -125,6 +126,31 @@ impl Kernel {
                 Err(lan::Error::NoParent { parent: name.to_owned(), there }.into())
             }
         }
+    }
+
+    /// An interface of the host that a bridge can have as its port, without anybody losing anything.
+    pub async fn port_to_be(&self, name: &str) -> Result<Link, Error> {
+        let link = self.parent(name).await?;
+        let unfit = |why| Err(lan::Error::Unfit { parent: name.to_owned(), why }.into());
+        if link.controller.is_some() {
+            return unfit("it is a port of another interface already");
+        }
+        if link.kind.as_deref() == Some("bridge") {
+            return unfit("it is a bridge; use it as it is with -o bridge-name");
+        }
+        let host = uplink::Observed::of(&self.netlink).await?;
+        let own = host.addresses.iter().filter(|address| address.index == link.index && address.global);
+        let own: Vec<String> = own.map(|address| address.net.to_string()).collect();
+        if !own.is_empty() {
+            return Err(lan::Error::Addresses { parent: name.to_owned(), addresses: own.join(", ") }.into());
+        }
+        if host.uplinks(&self.uplinks)?.iter().any(|uplink| uplink.ifindex == link.index) {
+            return unfit("it is an uplink of this host");
+        }
+        if !link.up {
+            return unfit("it is down; bring it up first (ip link set IF up)");
+        }
+        Ok(link)
     }
 
     async fn add_shared(&self, shared: &Shared, ns: Option<&OwnedFd>) -> Result<(), Error> {

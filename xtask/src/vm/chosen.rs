@@ -100,6 +100,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("system", "leases::", CONTROLLER),
     ("system", "moby::", CONTROLLER),
     ("system", "names::", CONTROLLER),
+    ("system", "on_lan::", CONTROLLER),
     ("system", "parallel::", RATE),
     ("system", "port_mapping::", DECIDED),
     ("system", "port_range::", RATE),

@@ -124,7 +124,11 @@ fn mounts(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
 fn gateways(resolved: &Resolved<'_>) -> Vec<IpAddr> {
     let Resolved::Networks(wanted) = resolved else { return Vec::new() };
     let bridges = wanted.iter().filter_map(|wanted| wanted.network.bridge());
-    bridges.flat_map(Bridge::pools).filter_map(|pool| pool.gateway).collect()
+    let of_bridge = |bridge: &Bridge| {
+        let gateways = bridge.pools().filter_map(|pool| pool.gateway);
+        gateways.filter(|gateway| !bridge.is_router(*gateway)).collect::<Vec<_>>()
+    };
+    bridges.flat_map(of_bridge).collect()
 }
 
 /// The process's own variables: the name of its host, what links tell, and last what the operator says.
