@@ -3,6 +3,7 @@
 //! Links are called by name here and their numbers are put in when a row is compared or written: a link that
 //! is still to be made has no number yet.
 
+mod datagrams;
 mod gateway_mode;
 mod lan;
 

@@ -182,6 +182,9 @@ pub async fn sync<W: World>(store: &Store, world: &mut W) -> Result<Applied, Err
     for part in endpoints.iter().flat_map(|endpoint| parts(endpoint, &networks)) {
         if part.is_there(&observed) { part.add_to(&mut desired) } else { missing.push(part) }
     }
+    for endpoint in &endpoints {
+        desired.lead_datagrams(endpoint, &networks);
+    }
     let mut applied = reconcile::apply(world, &plan(&desired, &observed)?).await?;
     for part in missing {
         applied.extend(restore(world, &part, &networks).await);
@@ -323,6 +326,7 @@ impl<'a> Part<'a> {
         let mut desired = Desired::default();
         desired.add_network(self.network);
         self.add_to(&mut desired);
+        desired.lead_datagrams(self.endpoint, networks);
         desired.ways.push(Ways::of(self.endpoint, networks));
         desired
     }

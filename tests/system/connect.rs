@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tests::server::{
-    Requests, Server, ask_stream, ask_tcp, ask_tcp_at, assert_served, assert_served_at, connect,
+    Requests, Server, ask_stream, ask_tcp, ask_tcp_at, ask_udp, assert_served, assert_served_at, connect,
 };
 use tests::topology::{Bed, Host};
 
@@ -116,4 +116,50 @@ fn endpoint_stays_without_networks_and_joins_again() {
     assert_served(&c2.ns, (address.parse().unwrap(), 80), "c1");
     host.netdp(&["detach", "c1"]).done();
     host.netdp(&["inspect", "c1"]).exits(1).says("no such").done_failing();
+}
+
+/// As in Docker the ports are the endpoint's: they go on by its next way out when their network is left.
+#[test]
+fn published_ports_outlive_the_network_that_they_were_published_by() {
+    let bed = Bed::new();
+    let host = host_with(&bed, &[("a", &["--ipv6"]), ("b", &["--ipv6"]), ("inner", &["--internal"])]);
+    let published =
+        ["-p", "8080:80", "-p", "8080:80/udp", "-p", "published=8081,target=80,from=192.0.2.0/24"];
+    let c1 = bed.container(&host, "c1", &[&["--network", "a"][..], &published].concat());
+    let _inside = Server::start_dual(&c1.ns, 80);
+    let client = bed.neighbour("n1");
+    let ports = || host.netdp(&["port", "c1"]).ok().stdout;
+    let (before, agreed) = (ports(), || host.netdp(&["check", "--deep"]).done());
+    let assert_published = || {
+        for address in [IpAddr::V4(host.address), IpAddr::V6(host.address6)] {
+            assert_served_at(&client.ns, SocketAddr::new(address, 8080), "c1");
+        }
+        assert_eq!(ask_udp(&client.ns, 4000, (host.address, 8080)).unwrap().name, "c1");
+        assert!(ask_tcp(&client.ns, (host.address, 8081)).is_err(), "the source is not on the list");
+        assert_eq!(ports(), before);
+        agreed();
+    };
+    assert_published();
+    host.netdp(&["network", "connect", "b", "c1"]).done();
+    host.netdp(&["network", "disconnect", "a", "c1"]).done();
+    assert_published();
+    let taken = host.netdp(&["run", "--name", "c2", "-p", "8080:80", "--", "true"]);
+    taken.exits(1).says("port is already allocated").done_failing();
+    // The command that published them joins the network again, and what is published stays where it is.
+    let attach = ["attach", "--netns", c1.ns.path().to_str().unwrap(), "--name", "c1", "--network", "a"];
+    for _ in 0..2 {
+        host.netdp(&[&attach[..], &published].concat()).done();
+        assert_published();
+    }
+    host.netdp(&["detach", "--network", "b", "c1"]).done();
+    assert_published();
+    host.up_once();
+    assert_published();
+    host.netdp(&["network", "connect", "inner", "c1"]).done();
+    host.netdp(&["network", "disconnect", "a", "c1"]).done();
+    assert_eq!(ports(), "", "an internal network publishes nothing");
+    agreed();
+    let c2 = bed.container(&host, "c2", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _server = Server::start(&c2.ns, 80);
+    assert_served(&client.ns, (host.address, 8080), "c2");
 }

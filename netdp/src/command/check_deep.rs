@@ -53,6 +53,9 @@ async fn look(place: &Place) -> Result<Report, Error> {
     for part in alive.iter().flat_map(|endpoint| parts(endpoint, &networks)) {
         part.add_to(&mut desired);
     }
+    for endpoint in &alive {
+        desired.lead_datagrams(endpoint, &networks);
+    }
     // On a LAN all there is is in the container, and is compared there.
     observed.lans = desired.lans.keys().cloned().collect();
     let owners = Owners::new(&networks, &alive, &observed);

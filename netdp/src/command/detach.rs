@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::Context;
+use super::{Context, heir};
 use crate::Error;
 use crate::cli::Detach;
 use crate::instance::{self, Part, Session, find_endpoint, find_network};
@@ -56,16 +56,20 @@ pub(super) async fn take_off(
     }
     session.mark([])?;
     let all = staying.is_empty() && rest == Rest::Goes;
-    forget(session, endpoint, &leaving, all)?;
+    let remainder = heir::remainder(endpoint, networks, &leaving);
+    forget(session, endpoint, &leaving, (!all).then_some(&remainder))?;
     if session.kernel.is_up() {
         if !staying.is_empty() {
             lead_out(&mut session.kernel, networks, &leaving, endpoint).await;
         }
-        clear(&mut session.kernel, networks, leaving, endpoint).await?;
+        let served = heir::serve(&mut session.kernel, networks, &remainder).await;
+        let leaving: Vec<Attachment> =
+            leaving.into_iter().map(|it| heir::without_handed_on(it, &remainder)).collect();
+        let cleared = clear(&mut session.kernel, networks, &leaving, endpoint).await;
+        Error::all([served, cleared].into_iter().filter_map(Result::err).collect())?;
     }
     session.unmark()?;
-    let attachments = staying.into_iter().cloned().collect();
-    Ok(hosts::refresh(&session.place, &Endpoint { attachments, ..endpoint.clone() })?)
+    Ok(hosts::refresh(&session.place, &remainder)?)
 }
 
 /// Takes away what the kernel has of some interfaces: as much as can be, and the errors together.
@@ -94,16 +98,23 @@ async fn lead_out(kernel: &mut Kernel, networks: &[Network], leaving: &[&Attachm
     }
 }
 
-fn network_of<'a>(attachment: &Attachment, networks: &'a [Network]) -> Option<&'a Network> {
+pub(super) fn network_of<'a>(attachment: &Attachment, networks: &'a [Network]) -> Option<&'a Network> {
     networks.iter().find(|network| network.number == attachment.network)
 }
 
-fn forget(session: &Session, endpoint: &Endpoint, leaving: &[&Attachment], all: bool) -> Result<(), Error> {
+/// All of an endpoint, or all but what remains.
+fn forget(
+    session: &Session,
+    endpoint: &Endpoint,
+    leaving: &[&Attachment],
+    remainder: Option<&Endpoint>,
+) -> Result<(), Error> {
     let change = session.store.begin()?;
-    if all {
+    let Some(remainder) = remainder else {
         change.remove_endpoint(&endpoint.id)?;
-    } else {
-        leaving.iter().try_for_each(|attachment| change.remove_attachment(&attachment.id))?;
-    }
+        return Ok(change.commit()?);
+    };
+    leaving.iter().try_for_each(|attachment| change.remove_attachment(&attachment.id))?;
+    heir::heirs(remainder, endpoint).try_for_each(|heir| change.set_attachment(heir))?;
     Ok(change.commit()?)
 }

@@ -35,7 +35,7 @@ impl Listening {
         }
     }
 
-    fn is_routed(self, endpoint: &Attachment, host_address: IpAddr) -> bool {
+    pub(super) fn is_routed(self, endpoint: &Attachment, host_address: IpAddr) -> bool {
         let routed = |address: IpAddr| if address.is_ipv4() { self.routed4 } else { self.routed6 };
         endpoint.behind(host_address).is_some_and(routed)
     }
@@ -152,13 +152,14 @@ fn host_addresses(
 }
 
 /// Whether ports that were given before are what the specs ask for, so that a repeated attach changes
-/// nothing.
+/// nothing. Some may be published by another interface since a network was left.
 pub(super) fn satisfied(
     specs: &[PortSpec],
     endpoint: &Attachment,
+    elsewhere: &[PublishedPort],
     listening: Listening,
 ) -> Result<bool, Error> {
-    let mut left: VecDeque<&PublishedPort> = endpoint.ports.iter().collect();
+    let mut left: VecDeque<&PublishedPort> = endpoint.ports.iter().chain(elsewhere).collect();
     for spec in specs {
         for request in &spec.ports {
             let addresses = host_addresses(spec, request, listening.default, endpoint)?;
@@ -172,7 +173,7 @@ pub(super) fn satisfied(
             }
         }
     }
-    Ok(left.is_empty())
+    Ok(left.iter().all(|port| !endpoint.ports.contains(port)))
 }
 
 /// None as the wanted port of the host is one that takes none.
@@ -326,7 +327,7 @@ mod tests {
         let everywhere = Ipv4Addr::UNSPECIFIED.into();
         let shown = |asked: &[&str], listening| {
             let given = given_at(&specs(asked), listening).unwrap();
-            assert!(satisfied(&specs(asked), &given, listening).unwrap());
+            assert!(satisfied(&specs(asked), &given, &[], listening).unwrap());
             given.ports.iter().map(crate::output::port).collect::<Vec<_>>()
         };
         let mixed = Listening { routed6: true, ..at(everywhere) };
@@ -335,8 +336,8 @@ mod tests {
         assert_eq!(shown(&["8397:80"], both), ["80/tcp"; 2]);
         assert_eq!(shown(&["8397:80", "8397:81", "127.0.0.1::82/udp"], both).len(), 5);
         let given = given_at(&specs(&["8397:80"]), both).unwrap();
-        assert!(!satisfied(&specs(&["8397:81"]), &given, both).unwrap());
-        assert!(!satisfied(&specs(&["8397:80"]), &given, mixed).unwrap());
+        assert!(!satisfied(&specs(&["8397:81"]), &given, &[], both).unwrap());
+        assert!(!satisfied(&specs(&["8397:80"]), &given, &[], mixed).unwrap());
         let sides: Vec<_> = given.ports.iter().map(PublishedPort::host_side).collect();
         assert_eq!(sides, ["0.0.0.0:", "[::]:"], "as Docker prints it");
     }
@@ -346,11 +347,11 @@ mod tests {
         let asked = specs(&["8000-8010:80", "53/udp"]);
         let given = given(&asked, LOCAL).unwrap();
         assert_eq!((given.ports[0].host_port, given.ports[0].container_port), (Some(8000), 80));
-        assert!(satisfied(&asked, &given, at(LOCAL)).unwrap());
-        assert!(!satisfied(&asked[..1], &given, at(LOCAL)).unwrap());
-        assert!(!satisfied(&specs(&["8000:81", "53/udp"]), &given, at(LOCAL)).unwrap());
+        assert!(satisfied(&asked, &given, &[], at(LOCAL)).unwrap());
+        assert!(!satisfied(&asked[..1], &given, &[], at(LOCAL)).unwrap());
+        assert!(!satisfied(&specs(&["8000:81", "53/udp"]), &given, &[], at(LOCAL)).unwrap());
         let others = specs(&["published=8000,target=80,from=10.0.0.0/8", "53/udp"]);
-        assert!(!satisfied(&others, &given, at(LOCAL)).unwrap(), "other sources are another port");
+        assert!(!satisfied(&others, &given, &[], at(LOCAL)).unwrap(), "other sources are another port");
     }
 
     #[test]
@@ -364,8 +365,8 @@ mod tests {
             (four.host_address.to_string(), six.host_address.to_string()),
             ("0.0.0.0".into(), "::".into())
         );
-        assert!(satisfied(&asked, &given, at(everywhere)).unwrap());
-        assert!(!satisfied(&specs(&["0.0.0.0::80"]), &given, at(everywhere)).unwrap());
+        assert!(satisfied(&asked, &given, &[], at(everywhere)).unwrap());
+        assert!(!satisfied(&specs(&["0.0.0.0::80"]), &given, &[], at(everywhere)).unwrap());
     }
 
     #[test]
@@ -404,7 +405,7 @@ mod tests {
             given.ports.iter().filter_map(|port| port.host_port).collect::<Vec<_>>(),
             (first..=last).collect::<Vec<_>>()
         );
-        assert!(satisfied(&asked, &given, at(LOCAL)).unwrap());
+        assert!(satisfied(&asked, &given, &[], at(LOCAL)).unwrap());
         let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         assert!(matches!(self::given(&asked, foreign), Err(Error::Bind(ports::Error::NotLocal(_)))));
     }

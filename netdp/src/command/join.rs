@@ -15,7 +15,8 @@ use crate::instance::{self, Part, Session};
 use crate::ipam;
 use crate::lan;
 use crate::model::{
-    Attachment, AttachmentOptions, Endpoint, EndpointOptions, LanMode, Mac, Netns, Network, Pool, v4, v6,
+    Attachment, AttachmentOptions, Endpoint, EndpointOptions, LanMode, Mac, Netns, Network, Pool,
+    PublishedPort, v4, v6,
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::output;
@@ -219,7 +220,7 @@ impl Join<'_> {
     async fn plan(&self, session: &Session, known: Known) -> Result<Plan, Error> {
         let Known::Same(mut endpoint) = known else {
             let mut endpoint = self.endpoint()?;
-            endpoint.attachments.push(self.attachment(session).await?);
+            endpoint.attachments.push(self.attachment(session, &[]).await?);
             return Ok(Plan::New(endpoint));
         };
         if let Some(present) = endpoint.attachments.iter().find(|it| it.network == self.network.number) {
@@ -227,7 +228,8 @@ impl Join<'_> {
             return Ok(Plan::Present(endpoint));
         }
         self.same_endpoint(&endpoint)?;
-        endpoint.attachments.push(self.attachment(session).await?);
+        let attachment = self.attachment(session, &ports_beside(&endpoint, None)).await?;
+        endpoint.attachments.push(attachment);
         Ok(Plan::Further(endpoint))
     }
 
@@ -243,7 +245,8 @@ impl Join<'_> {
         })
     }
 
-    async fn attachment(&self, session: &Session) -> Result<Attachment, Error> {
+    /// `elsewhere` is what the endpoint has published by other interfaces.
+    async fn attachment(&self, session: &Session, elsewhere: &[PublishedPort]) -> Result<Attachment, Error> {
         let used = self.used(session).await?;
         let [addr4, addr6] = self.addresses(&used)?;
         let mut attachment = Attachment {
@@ -257,7 +260,9 @@ impl Join<'_> {
             ports: Vec::new(),
         };
         let (specs, listening) = (&self.request.ports, Listening::of(self.network));
-        attachment.ports = host_ports::allocate(&session.store, specs, listening, &attachment)?;
+        if !host_ports::satisfied(specs, &attachment, elsewhere, listening)? {
+            attachment.ports = host_ports::allocate(&session.store, specs, listening, &attachment)?;
+        }
         Ok(attachment)
     }
 
@@ -323,7 +328,8 @@ impl Join<'_> {
         if let Some(what) = repeated::interface(self.request, present) {
             return Err(self.otherwise(what));
         }
-        if !host_ports::satisfied(&self.request.ports, present, Listening::of(self.network))? {
+        let elsewhere = ports_beside(endpoint, Some(present));
+        if !host_ports::satisfied(&self.request.ports, present, &elsewhere, Listening::of(self.network))? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
             return Err(self.otherwise(format!("these published ports: {ports}")));
@@ -344,6 +350,12 @@ impl Join<'_> {
         let (endpoint, network) = (self.request.name.to_string(), self.network.name.to_string());
         Error::AttachedOtherwise { endpoint, network, what }
     }
+}
+
+/// What an endpoint has published by its other interfaces.
+fn ports_beside(endpoint: &Endpoint, present: Option<&Attachment>) -> Vec<PublishedPort> {
+    let others = endpoint.attachments.iter().filter(|it| present.is_none_or(|present| present.id != it.id));
+    others.flat_map(|it| it.ports.iter().cloned()).collect()
 }
 
 fn write(change: &Change<'_>, plan: &Plan, attachment: &Attachment) -> Result<(), Error> {

@@ -14,6 +14,7 @@ mod drops;
 mod exec;
 mod flows;
 mod gone;
+mod heir;
 mod host_gateway;
 mod host_ports;
 mod inspect;

@@ -181,7 +181,7 @@ fn the_database_of_the_version_before_is_taken_over_whole() {
     let web = store.endpoint("web").unwrap().unwrap();
     let attachment = &web.attachments[0];
     assert_eq!((attachment.addr4, attachment.addr6), (Some(Ipv4Addr::new(200, 5, 0, 2)), None));
-    let ports: Vec<String> = attachment.ports.iter().map(|port| port.host_side()).collect();
+    let ports: Vec<String> = attachment.ports.iter().map(PublishedPort::host_side).collect();
     assert_eq!(ports, ["127.0.0.1:53", "0.0.0.0:8080"]);
     assert!(attachment.ports.iter().all(|port| port.sources.is_everybody()));
     drop(store);

@@ -130,7 +130,7 @@ impl Interface<'_> {
         let specs = self.asked.ports();
         let listening = Listening::of(self.network);
         let wrong = at(&self.asked.place, self.what());
-        if !host_ports::satisfied(&specs, present, listening).map_err(&wrong)? {
+        if !host_ports::satisfied(&specs, present, &[], listening).map_err(&wrong)? {
             // Its own ports are free for it.
             wanted.ports = Vec::new();
             change.set_attachment(&wanted)?;
