@@ -115,6 +115,19 @@ impl Kind {
 impl Options {
     /// Reads pairs of key and value; an unknown key is told all that are known.
     pub fn read(kind: Kind, pairs: &[(String, String)]) -> Result<Self, crate::Error> {
+        let options = Self::of(kind, pairs)?;
+        if options.parent.is_empty() {
+            return Err(Error::NeedsParent(options.mode.driver()).into());
+        }
+        Ok(options)
+    }
+
+    /// Whether these are options, whatever is not among them.
+    pub fn check(kind: Kind, pairs: &[(String, String)]) -> Result<(), crate::Error> {
+        Self::of(kind, pairs).map(drop)
+    }
+
+    fn of(kind: Kind, pairs: &[(String, String)]) -> Result<Self, crate::Error> {
         let mut options =
             Self { parent: String::new(), mode: kind.first_mode(), mtu: None, routes: Vec::new() };
         for (key, value) in pairs {
@@ -128,9 +141,6 @@ impl Options {
                 key if key == "mode" || key == kind.mode_option() => options.mode = mode(kind, key, value)?,
                 _ => return Err(unknown(kind, key)),
             }
-        }
-        if options.parent.is_empty() {
-            return Err(Error::NeedsParent(options.mode.driver()).into());
         }
         Ok(options)
     }

@@ -56,6 +56,9 @@ pub struct Network {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Options of networks that are made without them (`default-network-opts`): keys and values by the name of the driver.
+pub type NetworkOptions = BTreeMap<String, Vec<(String, String)>>;
+
 /// The kinds of network.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Driver {

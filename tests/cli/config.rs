@@ -88,3 +88,60 @@ fn daemon_json_of_docker_is_taken_as_it_is() {
     let nothing = host.netdp(&["up", "--dry-run", "-c", file.to_str().unwrap()]);
     assert!(nothing.stdout.starts_with("nothing to do"), "{nothing}");
 }
+
+#[test]
+fn new_networks_have_the_default_options_that_they_are_not_told() {
+    let bed = Bed::new();
+    let (host, file) = (bed.host("h1"), bed.file("netdp.toml"));
+    let declared = "[network.front]\noptions = { icc = true }\n";
+    let defaults =
+        "[default-network-opts.bridge]\n\"com.docker.network.driver.mtu\" = \"1234\"\nicc = false\n";
+    fs::write(&file, format!("{defaults}{declared}")).unwrap();
+    up(&host, &file).done();
+    host.netdp(&["network", "create", "-o", "bridge-name=blue0", "blue"]).done();
+    host.netdp(&["network", "create", "-o", "bridge-name=small0", "-o", "mtu=1300", "small"]).done();
+    let has = |device: &str, mtu: u32| {
+        let shown = host.ns.out(&format!("ip -o link show dev {device}"));
+        assert!(shown.contains(&format!(" mtu {mtu} ")), "{shown}");
+    };
+    has("blue0", 1234);
+    has("small0", 1300);
+    has("netdp0", 1500);
+    let options = |name: &str| host.json(&["network", "inspect", name])[0]["Options"].clone();
+    assert_eq!(options("front")["icc"], "true");
+    assert_eq!(options("front")["com.docker.network.driver.mtu"], "1234");
+    assert_eq!(options("small")["com.docker.network.driver.mtu"], serde_json::Value::Null);
+    let nothing = host.netdp(&["up", "--dry-run", "-c", file.to_str().unwrap()]);
+    assert!(nothing.stdout.starts_with("nothing to do"), "{nothing}");
+    fs::write(&file, "").unwrap();
+    up(&host, &file).done();
+    host.netdp(&["network", "create", "-o", "bridge-name=green0", "green"]).done();
+    has("green0", 1500);
+    // Those that are there stay as they are.
+    has("blue0", 1234);
+}
+
+#[test]
+fn limits_and_timers_that_leave_the_file_are_as_at_first_and_those_set_by_hand_stay() {
+    let bed = Bed::new();
+    let (host, file) = (bed.host("h1"), bed.file("netdp.toml"));
+    fs::write(&file, "[limits]\nflows = 100\nports = 200\n[timers]\nicmp = 90\n").unwrap();
+    up(&host, &file).done();
+    host.netdp(&["limits", "set", "half-open=50", "ports=300"]).done();
+    let value = |command: &str, name: &str, key: &str| {
+        let table = host.json(&[command, "ls"]);
+        table.as_array().unwrap().iter().find(|row| row["name"] == name).unwrap()[key].clone()
+    };
+    assert_eq!(
+        (value("limits", "flows", "value"), value("timers", "icmp", "seconds")),
+        (100.into(), 90.into())
+    );
+    fs::write(&file, "[limits]\nhalf-open = 50\n").unwrap();
+    up(&host, &file).done();
+    for (command, name, key) in [("limits", "flows", "value"), ("timers", "icmp", "seconds")] {
+        assert_eq!(value(command, name, key), value(command, name, "default"), "{name}");
+    }
+    assert_eq!(value("limits", "ports", "value"), 300);
+    assert_eq!(value("limits", "half-open", "value"), 50);
+    host.netdp(&["check", "--deep"]).done();
+}

@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod networks;
+mod settings;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,7 @@ pub(super) use endpoints::{attach, overdue};
 use crate::Error;
 use crate::config::{Config, DeclaredEndpoint, Error as Wrong, Place, Problem};
 use crate::instance::Session;
-use crate::model::Resolver;
-use crate::store::{Change, Setting, Store};
+use crate::store::{Change, Setting};
 
 /// What files have declared and netdp has made, so that what somebody made by hand is never touched.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -57,7 +57,7 @@ pub(super) async fn edit(
     config: &Config,
 ) -> Result<Vec<Deed>, Error> {
     let mut deeds = Vec::new();
-    settings(&session.store, change, config, &mut deeds)?;
+    settings::edit(&session.store, change, config, &mut deeds)?;
     let before: Declared = session.store.setting(Setting::Declared)?;
     let mut after = Declared::default();
     endpoints::remove(session, change, config, &before, &mut deeds)?;
@@ -69,54 +69,6 @@ pub(super) async fn edit(
         change.set_setting(Setting::Declared, &after)?;
     }
     Ok(deeds)
-}
-
-/// Settings of the file: those that it does not name stay as `netdp limits` and its like have set them.
-fn settings(store: &Store, change: &Change<'_>, config: &Config, deeds: &mut Vec<Deed>) -> Result<(), Error> {
-    let mut set = |name: &str, detail: String| deeds.push(Deed::new("set", "setting", name, detail));
-    if store.resolver()? != config.resolver {
-        change.set_setting(Setting::Resolver, &config.resolver)?;
-        let Resolver { servers, search, options } = &config.resolver;
-        set("dns", format!("servers {servers:?}, search {search:?}, options {options:?}"));
-    }
-    if store.host_gateway()? != config.host_gateway {
-        change.set_setting(Setting::HostGateway, &config.host_gateway)?;
-        let addresses: Vec<String> = config.host_gateway.iter().map(ToString::to_string).collect();
-        let is_default = addresses.is_empty();
-        let detail =
-            if is_default { "the default network's gateway".to_owned() } else { addresses.join(", ") };
-        set("host-gateway", detail);
-    }
-    if store.address_pools()? != config.pools {
-        change.set_setting(Setting::AddressPools, &config.pools)?;
-        let pools: Vec<String> =
-            config.pools.iter().map(|pool| format!("{} in /{}", pool.base, pool.size)).collect();
-        set(
-            "default-address-pools",
-            if pools.is_empty() { "as Docker".to_owned() } else { pools.join(", ") },
-        );
-    }
-    for (limit, value) in &config.settings.limits {
-        if store.limit(*limit)? != *value {
-            change.set_limit(*limit, *value)?;
-            set(limit.name(), value.to_string());
-        }
-    }
-    let timers: BTreeMap<_, _> = store.timers()?.into_iter().collect();
-    for (state, seconds) in &config.settings.timers {
-        if timers.get(state).copied().unwrap_or(state.default_seconds()) != *seconds {
-            change.set_timer(*state, *seconds)?;
-            set(state.name(), format!("{seconds} s"));
-        }
-    }
-    let defaults = store.defaults()?;
-    for (name, value) in &config.settings.defaults {
-        if !defaults.rows().iter().any(|(known, is, _)| known == name && is == value) {
-            change.set_default(name, value)?;
-            set(name, value.clone());
-        }
-    }
-    Ok(())
 }
 
 /// What is declared cannot be had.

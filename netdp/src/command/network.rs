@@ -1,6 +1,6 @@
 //! A network is made: whoever asks for it (`network create`, the configuration file) does it here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv6Net};
@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 use super::commit::commit;
 use super::network_parent;
 use crate::Error;
-use crate::bridge_options::{Options, given};
+use crate::bridge_options::{self, Options, given};
 use crate::cli::DriverArg;
 use crate::desired::Desired;
 use crate::host::pools;
@@ -17,7 +17,7 @@ use crate::instance::{self, Session};
 use crate::ipam::{self, Taken};
 use crate::lan;
 use crate::model::{
-    AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, GatewayMode, Lan, Mac, Network, Pool,
+    AddressPool, Borrowed, Bridge, DEFAULT_MTU, Driver, GatewayMode, Lan, Mac, Network, NetworkOptions, Pool,
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::routes::{self, Hops};
@@ -66,6 +66,24 @@ impl Request {
             }
             Some(kind) => lan::Options::read(kind, &self.options).map(drop),
         }
+    }
+
+    /// Adds what holds for networks that are made without it. An option that is given stays as it is, under whichever of its
+    /// names.
+    #[must_use]
+    pub(super) fn with_defaults(mut self, defaults: &NetworkOptions) -> Self {
+        let driver = match self.driver {
+            DriverArg::Bridge => "bridge",
+            DriverArg::Macvlan => "macvlan",
+            DriverArg::Ipvlan => "ipvlan",
+            DriverArg::Host | DriverArg::None | DriverArg::Overlay => return self,
+        };
+        let name = |key: &str| bridge_options::short(key).map_or_else(|| key.to_owned(), str::to_owned);
+        let given: BTreeSet<String> = self.options.iter().map(|(key, _)| name(key)).collect();
+        let lacking =
+            defaults.get(driver).into_iter().flatten().filter(|(key, _)| !given.contains(&name(key)));
+        self.options = lacking.cloned().chain(self.options).collect();
+        self
     }
 
     /// None is a bridge.

@@ -19,6 +19,7 @@ pub(super) async fn create<W: Write>(
     let request = request(args);
     request.check()?;
     let mut session = Session::begin(&context.place).await?;
+    let request = request.with_defaults(&session.store.network_options()?);
     let network = network::create(&mut session, &request).await?;
     print(context, &network)
 }

@@ -5,6 +5,7 @@ mod bridge;
 mod declared;
 mod document;
 mod error;
+mod network_options;
 mod settings;
 
 use std::fs::File;
@@ -19,8 +20,9 @@ pub use declared::{DeclaredEndpoint, DeclaredInterface, DeclaredNetwork};
 pub use error::{Error, Place, Problem};
 pub use settings::Settings;
 
-use crate::model::{AddressPool, Resolver};
+use crate::model::{AddressPool, NetworkOptions, Resolver};
 use document::{Item, Node};
+use network_options::network_options;
 
 /// Where the file is when nobody says where.
 pub const DEFAULT_PATH: &str = "/etc/netdp/netdp.toml";
@@ -42,6 +44,8 @@ pub struct Config {
     pub host_gateway: Vec<IpAddr>,
     /// Where subnets come from; none is Docker's choice.
     pub pools: Vec<AddressPool>,
+    /// Options of networks that are made without them.
+    pub network_options: NetworkOptions,
     /// Networks that are to be there.
     pub networks: Vec<DeclaredNetwork>,
     /// Endpoints that are to be there.
@@ -51,7 +55,7 @@ pub struct Config {
 }
 
 /// Keys of Docker that are about networks and have nothing to do here: no rules, no proxies, no daemon's own sockets.
-const WITHOUT_EFFECT: [&str; 16] = [
+const WITHOUT_EFFECT: [&str; 15] = [
     "iptables",
     "ip6tables",
     "ip-forward",
@@ -62,7 +66,6 @@ const WITHOUT_EFFECT: [&str; 16] = [
     "allow-direct-routing",
     "bridge-accept-fwmark",
     "ip-masq6",
-    "default-network-opts",
     "network-control-plane-mtu",
     "network-diagnostic-port",
     "live-restore",
@@ -91,7 +94,7 @@ impl Config {
         let mut config = Self { path: path.to_owned(), ..Self::default() };
         for (key, item) in Item::root(path, file).entries("a table")? {
             if !(config.set_docker(key, &item)? || config.set_own(key, &item)?) {
-                let known: Vec<&str> = bridge::KEYS.iter().chain(&RESOLVER).chain(&OWN).copied().collect();
+                let known: Vec<&str> = bridge::KEYS.iter().chain(&BESIDE).chain(&OWN).copied().collect();
                 return Err(item.unknown(&known));
             }
         }
@@ -127,6 +130,7 @@ impl Config {
             "dns-search" => self.resolver.search = each(item, |it| words(it, "names of domains"))?,
             "host-gateway-ip" | "host-gateway-ips" => self.set_host_gateway(item)?,
             "default-address-pools" => self.pools = each(item, pool)?,
+            "default-network-opts" => self.network_options = network_options(item, &mut self.notes)?,
             _ if WITHOUT_EFFECT.contains(&key) => self.notes.push(format!("{key} has no effect in netdp")),
             _ => return self.default_network.set(key, item),
         }
@@ -167,8 +171,15 @@ impl Config {
 }
 
 /// Keys of Docker beside those of the default network.
-const RESOLVER: [&str; 6] =
-    ["dns", "dns-opts", "dns-search", "host-gateway-ip", "host-gateway-ips", "default-address-pools"];
+const BESIDE: [&str; 7] = [
+    "dns",
+    "dns-opts",
+    "dns-search",
+    "host-gateway-ip",
+    "host-gateway-ips",
+    "default-address-pools",
+    "default-network-opts",
+];
 
 /// The file's text, if it is one.
 fn text(path: &Path) -> Result<String, Error> {

@@ -116,6 +116,18 @@ fn an_error_names_the_file_the_line_and_what_is_accepted() {
         ("[limits]\nflows = 3", "netdp.toml:2: invalid value of limits.flows: 3"),
         ("[timers]\nreplied = 60", "netdp.toml:2:"),
         ("[defaults]\nudp-mapping = \"symmetric\"", "netdp.toml:2: defaults.udp-mapping"),
+        ("default-network-opts = 5", "netdp.toml:1: invalid value of default-network-opts: 5"),
+        ("[default-network-opts.bridged]\nmtu = 1", "unknown key \"default-network-opts.bridged\""),
+        (
+            "[default-network-opts.bridge]\nmtu = 1400\ncolour = 1",
+            "netdp.toml:3: default-network-opts.bridge.colour: unknown option \"colour\"",
+        ),
+        ("[default-network-opts.bridge]\nmtu = 12", "netdp.toml:2: default-network-opts.bridge.mtu: "),
+        ("[default-network-opts.ipvlan]\nmacvlan_mode = \"bridge\"", "netdp.toml:2: default-network-opts"),
+        (
+            "[default-network-opts.bridge]\nmasquerade = false\nsnat-ip = \"192.0.2.1\"",
+            "netdp.toml:1: default-network-opts.bridge: ",
+        ),
         ("[network.\"a/b\"]", "netdp.toml:1: network.a/b"),
         ("[network.a]\nsubnets = \"10.0.0.0/8\"", "netdp.toml:2: unknown key \"network.a.subnets\""),
         ("[network.a]\ndriver = \"host\"", "netdp.toml:2: invalid value of network.a.driver"),
@@ -168,6 +180,18 @@ fn a_daemon_json_is_read_by_its_name_or_its_beginning() {
         let error = json(text).unwrap_err().to_string();
         assert!(error.contains(said), "{text}\n{error}");
     }
+}
+
+#[test]
+fn options_of_new_networks_are_read_by_driver() {
+    let text = r#"{ "default-network-opts": { "overlay": { "com.docker.network.driver.mtu": "1337" },
+        "bridge": { "com.docker.network.driver.mtu": "1234", "icc": false }, "macvlan": { "parent": "eth0" } } }"#;
+    let config = json(text).unwrap();
+    let pairs =
+        |driver: &str| config.network_options[driver].iter().map(|(key, value)| format!("{key}={value}"));
+    assert_eq!(pairs("bridge").collect::<Vec<_>>(), ["com.docker.network.driver.mtu=1234", "icc=false"]);
+    assert_eq!(pairs("macvlan").collect::<Vec<_>>(), ["parent=eth0"]);
+    assert_eq!(config.notes, ["default-network-opts.overlay has no effect in netdp"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Change, Error, Store, json};
-use crate::model::{AddressPool, Resolver};
+use crate::model::{AddressPool, NetworkOptions, Resolver};
 
 /// Settings that are set. Apart, because a database that an earlier version made has no such table.
 const SETTINGS: &str = "
@@ -26,8 +26,12 @@ pub enum Setting {
     AddressPools,
     /// What `host-gateway` stands for: addresses.
     HostGateway,
+    /// Options of new networks: [`NetworkOptions`].
+    NetworkOptions,
     /// What the file declares.
     Declared,
+    /// What the file has set that commands set too.
+    OfFile,
 }
 
 impl Setting {
@@ -36,7 +40,9 @@ impl Setting {
             Self::Resolver => "resolver",
             Self::AddressPools => "address-pools",
             Self::HostGateway => "host-gateway",
+            Self::NetworkOptions => "network-options",
             Self::Declared => "declared",
+            Self::OfFile => "of-file",
         }
     }
 }
@@ -66,6 +72,11 @@ impl Store {
     /// Where subnets of new networks come from; none is Docker's choice.
     pub fn address_pools(&self) -> Result<Vec<AddressPool>, Error> {
         self.setting(Setting::AddressPools)
+    }
+
+    /// Options of networks that are made without them, by driver.
+    pub fn network_options(&self) -> Result<NetworkOptions, Error> {
+        self.setting(Setting::NetworkOptions)
     }
 }
 

@@ -141,7 +141,8 @@ pub(super) async fn declare(
     for declared in &config.networks {
         let name = declared.name.as_str();
         let what = format!("network {name}");
-        let wanted = Wanted { place: &declared.place, what, request: request(declared) };
+        let request = request(declared).with_defaults(&config.network_options);
+        let wanted = Wanted { place: &declared.place, what, request };
         wanted.request.check().map_err(at(wanted.place, wanted.what.clone()))?;
         let networks = session.store.networks()?;
         let there = networks.iter().find(|network| network.name == declared.name);
