@@ -90,6 +90,8 @@ pub struct Veth {
     pub bridge: String,
     /// It is kept apart from the bridge's other ports.
     pub isolated: bool,
+    /// Others than containers are on the bridge, and are told of the addresses.
+    pub on_lan: bool,
     /// The end in the container.
     pub inside: Inside,
 }
@@ -558,6 +560,7 @@ fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment:
         mtu: bridge.mtu,
         bridge: bridge.device.clone(),
         isolated: !bridge.icc,
+        on_lan: bridge.is_on_lan(),
         inside: inside(network, endpoint, attachment),
     }
 }

@@ -280,7 +280,7 @@ impl Fake {
             Step::ConfigureInside { veth } => {
                 assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
             }
-            Step::LeadOut(_) => {}
+            Step::LeadOut(_) | Step::Announce(_) => {}
             Step::CreateLan { lan } => drop(self.state.lans.insert(lan.alias.clone())),
             Step::RemoveLan { lan } => drop(self.state.lans.remove(&lan.alias)),
             Step::JoinBridge { link, bridge, .. } => {

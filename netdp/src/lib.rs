@@ -17,6 +17,7 @@
 //!
 //! [`output`] prints tables and JSON, and [`error`] says what went wrong and what to do about it.
 
+pub mod announce;
 pub mod audit;
 pub mod bridge_options;
 pub mod clash;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use netdp::cli::Cli;
-use netdp::{Error, command};
+use netdp::{Error, announce, command};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -14,7 +14,9 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     begin_logging(&cli);
-    match run(&cli) {
+    let ran = run(&cli);
+    announce::finish();
+    match ran {
         Ok(code) => ExitCode::from(code),
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => report(&error),

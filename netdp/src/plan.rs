@@ -19,7 +19,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::datapath::{Entry, Hook, XdpMode};
-use crate::desired::{BridgeLink, Desired, LanLink, Row, RowKey, Veth, VlanLink};
+use crate::desired::{BridgeLink, Desired, Inside, LanLink, Row, RowKey, Veth, VlanLink};
 use crate::model::{Host, Mac, Netns, Prefilter};
 use crate::ways::Ways;
 
@@ -115,6 +115,8 @@ pub enum Step {
         /// What it is like.
         lan: LanLink,
     },
+    /// Tell the LAN whose the addresses of an interface in a container are from now on.
+    Announce(Inside),
     /// Make a VLAN of an interface of the host, down.
     CreateVlan {
         /// Its name.
@@ -615,6 +617,9 @@ impl<'a> Planner<'a> {
                 let (bridge, isolated) = (veth.bridge.clone(), veth.isolated);
                 self.push(Step::JoinBridge { link: link.clone(), bridge, isolated }, None);
                 self.push(Step::SetUp { link }, None);
+                if veth.on_lan {
+                    self.push(Step::Announce(veth.inside.clone()), None);
+                }
             }
         }
     }
@@ -639,6 +644,7 @@ impl<'a> Planner<'a> {
             if !self.observed.lans.contains(alias) {
                 let inverse = Step::RemoveLan { lan: lan.clone() };
                 self.push(Step::CreateLan { lan: lan.clone() }, Some(inverse));
+                self.push(Step::Announce(lan.inside.clone()), None);
             }
         }
     }

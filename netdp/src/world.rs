@@ -560,6 +560,7 @@ impl World for Kernel {
             Step::LeadOut(ways) => self.lead_out(ways).await,
             Step::CreateLan { lan } => self.create_lan(lan).await,
             Step::RemoveLan { lan } => self.remove_lan(lan).await,
+            Step::Announce(inside) => self.announce(inside).await,
             Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan).await,
             Step::JoinBridge { link, bridge, isolated } => self.join_bridge(link, bridge, *isolated).await,
             Step::FreePort { link } => self.free_port(link).await,

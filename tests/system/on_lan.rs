@@ -39,7 +39,10 @@ impl Street {
         let lan = bed.namespace("lan");
         lan.sh("ip link add sw0 type bridge mcast_snooping 0 && ip link set sw0 up").done();
         plug(&lan, &host.ns, "h1", "eth1");
-        host.ns.sh("ip link set eth1 up").done();
+        host.ns
+            .sh("ip link set eth1 up && for _ in $(seq 500); do \
+                 ip -6 address show dev eth1 scope link | grep -q inet6 && break || sleep 0.01; done")
+            .done();
         let station = |name: &str, last: u8| {
             let ns = bed.namespace(name);
             plug(&lan, &ns, name, "eth0");
@@ -171,6 +174,40 @@ fn interface_in_the_bridge_puts_containers_on_the_lan_and_is_left_as_it_was() {
 fn assert_served_by_machine(street: &Street, container: &Container) {
     let _server = Server::start(&street.machine, 80);
     assert_served(&container.ns, (MACHINE, 80), "machine");
+}
+
+/// What knows an address by another MAC for as long as nothing else is said.
+fn remember_predecessor(machine: &Namespace, addresses: [&str; 2]) {
+    for address in addresses {
+        machine
+            .sh(&format!("ip neigh replace {address} lladdr 02:de:ad:00:00:01 dev eth0 nud reachable"))
+            .done();
+    }
+}
+
+/// The very first packet finds its way.
+fn first_packet_arrives(machine: &Namespace, addresses: [&str; 2]) {
+    for address in addresses {
+        machine.sh(&format!("ping -c 1 -W 1 {address}")).done();
+    }
+}
+
+#[test]
+fn address_of_a_dead_machine_is_reached_at_once_when_a_container_gets_it() {
+    let street = Street::new();
+    let host = &street.host;
+    host.netdp(&[&LAN[..], &["-o", "parent=eth1", "lan"]].concat()).done();
+    let addresses = ["192.168.50.77", "fd50::77"];
+    remember_predecessor(&street.machine, addresses);
+    street.machine.sh("ping -c 1 -W 1 192.168.50.77").exits(1).done_failing();
+    let _c1 = street.container("c1", 77);
+    first_packet_arrives(&street.machine, addresses);
+    host.netdp(&["detach", "c1"]).done();
+    host.netdp(&["network", "rm", "lan"]).done();
+    host.netdp(&[&LAN[..], &["-d", "macvlan", "-o", "parent=eth1", "lan"]].concat()).done();
+    remember_predecessor(&street.machine, addresses);
+    let _c2 = street.container("c2", 77);
+    first_packet_arrives(&street.machine, addresses);
 }
 
 #[test]

@@ -78,6 +78,7 @@ impl Words<'_> {
             | Step::LeaveBridge { .. }
             | Step::LeadOut(_)
             | Step::FreePort { .. }
+            | Step::Announce(_)
             | Step::RestoreHostSysctls
             | Step::UnloadPrograms
             | Step::EndFlows => Vec::new(),

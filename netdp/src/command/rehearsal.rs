@@ -72,6 +72,7 @@ fn in_words(step: &Step, told: &mut BTreeSet<&'static str>) -> Option<Deed> {
         Step::ConfigureInside { veth } => {
             deed("configure", "link", &veth.inside.ifname, nets(&veth.inside.addresses))
         }
+        Step::Announce(inside) => deed("announce", "addresses", &inside.ifname, nets(&inside.addresses)),
         Step::CreateVlan { name, .. } => plain("create", "vlan", name),
         Step::CreateLan { .. } => plain("create", "link", "on the LAN"),
         Step::RemoveLan { .. } => plain("remove", "link", "on the LAN"),
