@@ -39,6 +39,8 @@ pub struct Options {
     pub gateway_mode4: GatewayMode,
     /// `gateway-mode` in IPv6.
     pub gateway_mode6: GatewayMode,
+    /// `trusted-interfaces`: by which published ports are reached at the containers' own addresses.
+    pub trusted: BTreeSet<String>,
     /// `route`: routes of containers beside the default one.
     pub routes: Vec<routes::Asked>,
     /// `ifname-prefix`: `eth` of `eth0`; kept among the network's options.
@@ -54,7 +56,7 @@ pub struct Options {
 }
 
 /// The options by their short name and Docker's.
-const KNOWN: [(&str, &str); 18] = [
+const KNOWN: [(&str, &str); 19] = [
     ("masquerade", "com.docker.network.bridge.enable_ip_masquerade"),
     ("icc", "com.docker.network.bridge.enable_icc"),
     ("mtu", "com.docker.network.driver.mtu"),
@@ -67,6 +69,7 @@ const KNOWN: [(&str, &str); 18] = [
     ("gateway-mode", "netdp.gateway_mode"),
     ("gateway-mode-ipv4", "com.docker.network.bridge.gateway_mode_ipv4"),
     ("gateway-mode-ipv6", "com.docker.network.bridge.gateway_mode_ipv6"),
+    ("trusted-interfaces", "com.docker.network.bridge.trusted_host_interfaces"),
     ("route", "netdp.route"),
     ("ifname-prefix", "com.docker.network.container_iface_prefix"),
     ("udp-mapping", "netdp.udp_mapping"),
@@ -80,6 +83,9 @@ const LISTS: [&str; 3] = ["snat-ip", "masquerade-exclude", "dns"];
 
 /// Destinations that one network may leave untranslated.
 const MOST_EXCLUDED: usize = 64;
+
+/// Interfaces that one network trusts: each of its containers has a row for each.
+const MOST_TRUSTED: usize = 16;
 
 /// Name servers that are asked for one network, as many as the C library takes.
 const MOST_SERVERS: usize = 3;
@@ -97,6 +103,7 @@ pub(crate) fn short(key: &str) -> Option<&'static str> {
 fn between(short: &str) -> Option<char> {
     match short {
         "route" => Some(' '),
+        "trusted-interfaces" => Some(':'),
         short => LISTS.contains(&short).then_some(','),
     }
 }
@@ -130,6 +137,7 @@ impl Options {
             inhibit_ipv4: false,
             gateway_mode4: GatewayMode::Nat,
             gateway_mode6: GatewayMode::Nat,
+            trusted: BTreeSet::new(),
             routes: Vec::new(),
             ifname_prefix: None,
             udp_mapping: None,
@@ -156,6 +164,7 @@ impl Options {
         bridge.snat4 = self.snat4;
         bridge.snat6 = self.snat6;
         bridge.masquerade_exclude = self.masquerade_exclude;
+        bridge.trusted = self.trusted;
         bridge.udp_mapping = self.udp_mapping;
         bridge.udp_filtering = self.udp_filtering;
     }
@@ -219,6 +228,7 @@ impl Options {
             }
             Some("gateway-mode-ipv4") => self.gateway_mode4 = gateway_mode(key, value)?,
             Some("gateway-mode-ipv6") => self.gateway_mode6 = gateway_mode(key, value)?,
+            Some("trusted-interfaces") => self.trusted = trusted(key, value)?,
             Some("route") => routes::read(key, value, &mut self.routes)?,
             Some("ifname-prefix") => self.ifname_prefix = Some(ifname_prefix(key, value)?),
             Some("udp-mapping") => self.udp_mapping = Some(dependence(key, value)?),
@@ -309,6 +319,18 @@ fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode, Error> {
     })
 }
 
+/// Names of interfaces with colons between, as in Docker; they need not be there.
+fn trusted(key: &str, value: &str) -> Result<BTreeSet<String>, Error> {
+    let names = value.split(':').map(str::to_owned);
+    let trusted: BTreeSet<String> = names.filter(|name| bridge_name(key, name).is_ok()).collect();
+    if trusted.len() == value.split(':').count() && trusted.len() <= MOST_TRUSTED {
+        return Ok(trusted);
+    }
+    let accepted =
+        "up to 16 names of interfaces of the host, each once, with colons between, as in eth1:eth2";
+    Err(Error::invalid_value(key, value, accepted))
+}
+
 fn mtu(key: &str, value: &str) -> Result<u32, Error> {
     let mtu = value.parse().ok().filter(|mtu| MTUS.contains(mtu));
     mtu.ok_or_else(|| Error::invalid_value(key, value, "68 to 65535 bytes"))
@@ -359,6 +381,7 @@ mod tests {
                 "route" => "10.9.0.0/16,10.5.0.1",
                 "ifname-prefix" => "net",
                 "dns" => "192.0.2.53,2001:db8::53",
+                "trusted-interfaces" => "eth1:vxlan.7",
                 _ => "false",
             };
             let options = read(&[(short, value)]).unwrap();
@@ -419,6 +442,11 @@ mod tests {
             ("gateway-mode-ipv4", ""),
             ("gateway-mode-ipv6", "open"),
             ("udp-filtering", "true"),
+            ("trusted-interfaces", ""),
+            ("trusted-interfaces", "eth1,eth2"),
+            ("trusted-interfaces", "eth1::eth2"),
+            ("trusted-interfaces", "eth1:eth1"),
+            ("trusted-interfaces", "sixteen-letters."),
             ("snat-ip", "x"),
             ("snat-ip", ""),
             ("snat-ip", "192.0.2.1/32"),

@@ -143,6 +143,13 @@ pub enum Row {
         /// All that is known without the number of the veth.
         rest: Backend,
     },
+    /// An interface of the host by which a container's address is reached; no row as long as it is not there.
+    Trusted {
+        /// Its name.
+        interface: String,
+        /// The container's address.
+        container: Addr,
+    },
     /// A row without links: sources of ports, subnets, uplinks, addresses of the host, and what is found that nobody wants.
     Plain(Entry),
 }
@@ -199,7 +206,16 @@ impl Row {
         match self {
             Self::Link { veth, bridge, .. } => vec![veth, bridge],
             Self::Endpoint { veth, .. } | Self::Port { veth, .. } => vec![veth],
+            Self::Trusted { interface, .. } => vec![interface],
             Self::Plain(_) => Vec::new(),
+        }
+    }
+
+    /// The interface that it is about, where that is nobody's to make.
+    pub fn trusted(&self) -> Option<&String> {
+        match self {
+            Self::Trusted { interface, .. } => Some(interface),
+            Self::Link { .. } | Self::Endpoint { .. } | Self::Port { .. } | Self::Plain(_) => None,
         }
     }
 
@@ -217,6 +233,9 @@ impl Row {
             }
             Self::Port { veth, key, rest } => {
                 Some(Entry::Port(*key, Backend { ifindex: number(veth)?, ..*rest }))
+            }
+            Self::Trusted { interface, container } => {
+                Some(Entry::Source(SourceKey::interface(*container, number(interface)?)))
             }
             Self::Plain(entry) => Some(entry.clone()),
         }

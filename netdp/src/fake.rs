@@ -25,6 +25,8 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         masquerade: true,
         gateway_mode4: GatewayMode::Nat,
         gateway_mode6: GatewayMode::Nat,
+        trusted: BTreeSet::new(),
+        allows_direct_routing: false,
         snat4: None,
         snat6: None,
         masquerade_exclude: BTreeSet::new(),

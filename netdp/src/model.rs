@@ -111,6 +111,12 @@ pub struct Bridge {
     /// The same in IPv6.
     #[serde(default)]
     pub gateway_mode6: GatewayMode,
+    /// Interfaces of the host by which containers' published ports are reached at their own addresses.
+    #[serde(default)]
+    pub trusted: BTreeSet<String>,
+    /// The same by every way, which is a setting of the host.
+    #[serde(skip)]
+    pub allows_direct_routing: bool,
     /// The address of the host that they get instead of what the route prefers.
     #[serde(default)]
     pub snat4: Option<Ipv4Addr>,

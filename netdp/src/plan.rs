@@ -677,7 +677,7 @@ impl<'a> Planner<'a> {
     }
 
     fn reach(&mut self) {
-        self.put(|row| matches!(row, Row::Endpoint { .. }));
+        self.put(|row| matches!(row, Row::Endpoint { .. } | Row::Trusted { .. }));
         let mark = self.changes.len();
         self.put(|row| matches!(row, Row::Port { .. }));
         self.put_new_ports_at_once(mark);
@@ -712,6 +712,9 @@ impl<'a> Planner<'a> {
     /// The wanted rows that the maps lack or have with another value.
     fn put(&mut self, which: impl Fn(&Row) -> bool) {
         for row in self.desired.rows.iter().filter(|row| which(row)) {
+            if row.trusted().is_some_and(|name| self.number(name).is_none() && !self.desired.has_link(name)) {
+                continue;
+            }
             let entry = row.entry(|link| self.number(link));
             let old = entry.as_ref().and_then(|entry| self.observed.entries.get(&RowKey::of(entry)));
             if old.is_some() && old == entry.as_ref() {

@@ -68,7 +68,7 @@ mod tests {
 
     use super::*;
     use crate::datapath::{Hook, XdpMode};
-    use crate::desired::Desired;
+    use crate::desired::{Desired, RowKey};
     use crate::fake::{Fake, State};
     use crate::ipam;
     use crate::model::{
@@ -385,6 +385,40 @@ mod tests {
         world.state.addresses.insert((lan0, "fe80::7/64".parse().unwrap()));
         sync(&mut world, &desired, Scope::Everything).unwrap();
         assert!(world.state.links["lan0"].controller.is_some(), "an address of the link is nobody's way");
+    }
+
+    /// One endpoint in a network that trusts these.
+    fn trusting(trusted: &[&str]) -> Desired {
+        let (mut network, endpoint) = (network(1), endpoint(1, 2));
+        let Driver::Bridge(bridge) = &mut network.driver else { unreachable!() };
+        bridge.trusted = trusted.iter().map(|name| (*name).to_owned()).collect();
+        let mut desired = Desired::default();
+        desired.add_host(&host());
+        desired.add_network(&network);
+        desired.add_attachment(&network, &endpoint, &endpoint.attachments[0]);
+        desired
+    }
+
+    #[test]
+    fn an_interface_that_is_trusted_has_rows_as_long_as_it_is_there_and_trusted() {
+        let mut world = Fake::new(host());
+        let trusted = |world: &Fake| -> BTreeSet<u32> {
+            let number = |key: &RowKey| match key {
+                RowKey::Source(key) => key.source.ifindex(),
+                _ => None,
+            };
+            world.state.entries.keys().filter_map(number).collect()
+        };
+        sync(&mut world, &trusting(&["eth1", "late"]), Scope::Everything).unwrap();
+        assert_eq!(trusted(&world), [21].into());
+        world.add_foreign("late");
+        let late = world.state.links["late"].index;
+        assert_eq!(sync(&mut world, &trusting(&["eth1", "late"]), Scope::Everything).unwrap(), 2);
+        assert_eq!(trusted(&world), [21, late].into());
+        sync(&mut world, &trusting(&["late"]), Scope::Everything).unwrap();
+        assert_eq!(trusted(&world), [late].into());
+        sync(&mut world, &trusting(&[]), Scope::Everything).unwrap();
+        assert_eq!(trusted(&world), BTreeSet::new());
     }
 
     #[test]

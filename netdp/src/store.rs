@@ -29,7 +29,7 @@ use nix::unistd::{AccessFlags, access};
 use rusqlite::backup::Backup;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
 
-use crate::model::{Attachment, Endpoint, EndpointOptions, Network, PublishedPort};
+use crate::model::{Attachment, Driver, Endpoint, EndpointOptions, Network, PublishedPort};
 use crate::names::Id;
 
 use file::{create, exists, has_whole_pages, remove};
@@ -347,8 +347,12 @@ impl Store {
     pub fn networks(&self) -> Result<Vec<Network>, Error> {
         let sql = "SELECT number, id, name, created, driver, options, labels FROM networks ORDER BY number";
         let (mut networks, defaults) = (self.rows(sql, [], network)?, self.defaults()?);
+        let allows = self.allows_direct_routing()?;
         for network in &mut networks {
             defaults.complete(network);
+            if let Driver::Bridge(bridge) = &mut network.driver {
+                bridge.allows_direct_routing = allows;
+            }
         }
         Ok(networks)
     }

@@ -255,7 +255,7 @@ impl Kernel {
         let mut observed = Observed::default();
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
         let ports = desired.bridges.values().filter_map(|bridge| bridge.port.as_ref());
-        let vlans = desired.vlans.keys().chain(ports);
+        let vlans = desired.vlans.keys().chain(ports).chain(desired.rows.iter().filter_map(Row::trusted));
         for name in veths.chain(desired.bridges.keys()).chain(vlans).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
                 self.numbers.borrow_mut().insert(name.clone(), link.index);
@@ -658,6 +658,7 @@ fn part_of_maps(datapath: &Datapath, desired: &Desired, observed: &mut Observed)
         // The key of a row that is about a link is that link's number; those of the others hold none.
         let number = |link: &str| match row {
             Row::Link { veth, .. } if veth == link => observed.number(link),
+            Row::Trusted { .. } => observed.number(link),
             Row::Link { .. } | Row::Endpoint { .. } | Row::Port { .. } | Row::Plain(_) => Some(0),
         };
         let Some(entry) = row.entry(number) else { continue };

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tests::capture::{Capture, RawSocket};
+use tests::namespace::Namespace;
 use tests::packet::{Packet, arp_request};
 use tests::server::{Server, ask_tcp_at, ask_udp_at, assert_refused_at, assert_served, assert_served_at};
 use tests::topology::{Bed, Container, Host, Neighbour};
@@ -138,6 +139,102 @@ fn one_family_is_routed_and_the_other_translated() {
     let refused = host.netdp(&[&attach[..], &["-p", "8080:80"]].concat()).exits(1);
     assert!(refused.stderr.contains("Bind for 0.0.0.0:8080 failed"), "{refused}");
     host.netdp(&[&attach[..], &["-p", "[::]:8080:80"]].concat()).done();
+}
+
+/// A second link of the host, to somebody who knows the way to the network.
+fn side(bed: &Bed, host: &Host) -> Namespace {
+    let side = bed.namespace("side");
+    let path = side.path().display();
+    host.ns.sh(&format!("ip link add side0 type veth peer name eth0 netns {path}")).done();
+    let own = "192.0.2.1/24 dev side0 && ip address add 2001:db8:78::1/64 dev side0 nodad";
+    host.ns.sh(&format!("ip address add {own} && ip link set side0 up")).done();
+    let own = "192.0.2.2/24 dev eth0 && ip address add 2001:db8:78::2/64 dev eth0 nodad";
+    side.sh(&format!("ip address add {own} && ip link set eth0 up")).done();
+    side.sh("ip route add default via 192.0.2.1 && ip -6 route add default via 2001:db8:78::1").done();
+    side
+}
+
+#[test]
+fn trusted_interface_reaches_published_ports_at_containers_own_addresses_and_no_other_does() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let side = side(&bed, &host);
+    host.netdp(&["up", "--once", "--uplink", "up0", "--uplink", "side0"]).done();
+    let trusted = "com.docker.network.bridge.trusted_host_interfaces=side0:absent0";
+    let made = host.netdp(&[&["network", "create", "-o", trusted][..], &PUBLIC, &["near"]].concat()).ok();
+    assert!(made.stderr.contains("absent0") && !made.stderr.contains("side0 "), "{}", made.stderr);
+    teach(&bed.outside, &host);
+    let ports = ["-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.1:8081:81", "-p", "[::1]:8081:81"];
+    let c1 = bed.container(&host, "c1", &[&["--network", "near"], &ports[..]].concat());
+    let other = bed.container(&host, "other", &[]);
+    let _servers = [80, 81, 82].map(|port| Server::start_dual(&c1.ns, port));
+    for address in addresses(&c1) {
+        let seen = assert_served_at(&side, SocketAddr::new(address, 80), "c1").to_canonical();
+        assert!(["192.0.2.2", "2001:db8:78::2"].map(|own| own.parse().unwrap()).contains(&seen), "{seen}");
+        // Neither what is published on loopback, nor what is not published, nor a ping.
+        for port in [81, 82] {
+            assert_counted(&host, "unpublished", || assert_refused_at(&side, SocketAddr::new(address, port)));
+        }
+        side.sh(&format!("ping -n -q -c 1 -W 1 {address}")).exits(1).done_failing();
+        for port in [80, 82] {
+            assert_counted(&host, "direct_routing", || {
+                assert_refused_at(&bed.outside.ns, SocketAddr::new(address, port));
+            });
+        }
+    }
+    assert_counted(&host, "inter_network", || {
+        assert_refused_at(&other.ns, SocketAddr::new(c1.address.into(), 80));
+    });
+    for own in ["192.0.2.1", "2001:db8:78::1"] {
+        assert_served_at(&side, SocketAddr::new(own.parse().unwrap(), 8080), "c1");
+    }
+    let verdict = |interface: &str| {
+        let traced = host.json(&["trace", "outside", "c1", "tcp:80", "-i", interface]);
+        (traced["rule"]["name"].as_str().unwrap().to_owned(), traced["verdict"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(verdict("side0"), ("direct_port".to_owned(), "pass".to_owned()));
+    assert_eq!(verdict("up0"), ("direct_routing".to_owned(), "drop".to_owned()));
+    host.netdp(&["trace", "outside", "c1", "-i", "absent0"]).exits(1).says("side0, up0").done_failing();
+    crate::deep::assert_agree(&host);
+}
+
+#[test]
+fn direct_routing_that_the_file_allows_reaches_published_ports_from_everywhere() {
+    let bed = Bed::new();
+    let (host, file) = (bed.host("h1"), bed.file("daemon.json"));
+    let up = |allows: bool| {
+        std::fs::write(&file, format!("{{\"allow-direct-routing\": {allows}}}")).unwrap();
+        host.netdp(&["up", "--once", "-c", file.to_str().unwrap()]).done();
+    };
+    up(false);
+    host.netdp(&[&["network", "create"][..], &PUBLIC, &["open"]].concat()).done();
+    host.netdp(&["network", "create", "--internal", "--subnet=192.0.2.0/24", "inner"]).done();
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "open", "-p", "8080:80", "-p", "8080:80/udp"]);
+    let inner = bed.container(&host, "inner1", &["--network", "inner"]);
+    let other = bed.container(&host, "other", &[]);
+    let _servers = [80, 81].map(|port| Server::start_dual(&c1.ns, port));
+    let _inner = Server::start(&inner.ns, 80);
+    bed.outside.ns.sh(&format!("ip route add 192.0.2.0/24 via {}", host.address)).done();
+    let all = addresses(&c1).map(|address| SocketAddr::new(address, 80));
+    for allows in [false, true, false] {
+        up(allows);
+        for to in all {
+            if allows {
+                assert_served_at(&bed.outside.ns, to, "c1");
+            } else {
+                assert_counted(&host, "direct_routing", || assert_refused_at(&bed.outside.ns, to));
+            }
+        }
+        let from_other = ask_tcp_at(&other.ns, all[0]);
+        assert_eq!(from_other.is_ok(), allows, "{from_other:?}");
+        assert_refused_at(&bed.outside.ns, SocketAddr::new(c1.address.into(), 81));
+        assert_refused_at(&inner.ns, all[0]);
+        assert_counted(&host, "direct_routing", || {
+            assert_refused_at(&bed.outside.ns, SocketAddr::new(inner.address.into(), 80));
+        });
+        crate::deep::assert_agree(&host);
+    }
 }
 
 #[test]

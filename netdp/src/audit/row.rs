@@ -16,6 +16,10 @@ pub(super) fn name(entry: &Entry, owners: &Owners) -> String {
         Entry::Port(key, _) => format!("row of port {}", port(key)),
         Entry::Source(key) => {
             let source = key.source;
+            if let Some(number) = source.ifindex() {
+                let container = source.port.addr;
+                return format!("row of interface {}, by which {container} is reached", owners.name(number));
+            }
             format!("row of source {} of port {}", prefix(key.prefix_len, source.addr), port(&source.port))
         }
         Entry::Subnet(key, number) => {

@@ -40,11 +40,12 @@ pub enum Network {
     netdp network create --ipv6 --subnet fd00:5::/64 --ipv4=false six\n  \
     netdp network create -o gateway-mode=routed --subnet 198.51.100.0/24 public\n  \
     netdp network create --internal -o gateway-mode=isolated alone\n  \
+    netdp network create -o trusted-interfaces=eth1:eth2 near  published ports at containers' own addresses too, by these\n  \
     netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
     netdp network create -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
     netdp network create -o bridge-name=br0 lan               a bridge of yours with its ports\n\n\
     Options of -o: masquerade, icc, mtu, bridge-name, parent, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
-    gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family),\n\
+    gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family), trusted-interfaces,\n\
     or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
 pub struct NetworkCreate {
     /// What kind of network it is.

@@ -168,6 +168,7 @@ async fn bridge(
     }
     options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
+    warn_of_strangers(session, &options.trusted, networks).await?;
     let both: Vec<&Pool> = pools.pool4.iter().chain(&pools.pool6).collect();
     let hops = if options.parent.is_some() { Hops::Anybody } else { Hops::GatewayOnly };
     let routes = routes::resolve(&options.routes, &both, hops)?;
@@ -186,6 +187,8 @@ async fn bridge(
         masquerade: options.masquerade,
         gateway_mode4: options.gateway_mode4,
         gateway_mode6: options.gateway_mode6,
+        trusted: options.trusted,
+        allows_direct_routing: session.store.allows_direct_routing()?,
         host_binding: options.host_binding,
         snat4: options.snat4,
         snat6: options.snat6,
@@ -200,6 +203,28 @@ async fn bridge(
     };
     network_parent::is_own(&bridge)?;
     Ok((Driver::Bridge(bridge), pools.new_ula))
+}
+
+/// The programs look at what comes in by uplinks and from networks; an interface may become one.
+async fn warn_of_strangers(
+    session: &Session,
+    trusted: &BTreeSet<String>,
+    networks: &[Network],
+) -> Result<(), Error> {
+    if trusted.is_empty() {
+        return Ok(());
+    }
+    let uplinks = session.kernel.uplinks().await?;
+    let is_known = |name: &String| {
+        let mut bridges = networks.iter().filter_map(Network::bridge);
+        uplinks.iter().any(|uplink| uplink.name == *name) || bridges.any(|bridge| bridge.device == *name)
+    };
+    for name in trusted.iter().filter(|name| !is_known(name)) {
+        tracing::warn!(
+            "{name} is neither an uplink nor the bridge of a network: nothing is let in by it until it is one (netdp up --uplink {name})"
+        );
+    }
+    Ok(())
 }
 
 /// Interfaces on one of the host's. Their subnet is the LAN's, which the host has routes to.

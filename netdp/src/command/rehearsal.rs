@@ -118,6 +118,7 @@ fn row_kind(row: &Row) -> &'static str {
         Row::Link { .. } => "links",
         Row::Endpoint { .. } => "endpoints",
         Row::Port { .. } => "ports",
+        Row::Trusted { .. } => "trusted interfaces",
         Row::Plain(entry) => entry_kind(entry),
     }
 }

@@ -213,6 +213,8 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         masquerade: true,
         gateway_mode4: GatewayMode::Nat,
         gateway_mode6: GatewayMode::Nat,
+        trusted: BTreeSet::new(),
+        allows_direct_routing: false,
         snat4: None,
         snat6: None,
         masquerade_exclude: BTreeSet::new(),

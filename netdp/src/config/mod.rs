@@ -46,6 +46,8 @@ pub struct Config {
     pub pools: Vec<AddressPool>,
     /// Options of networks that are made without them.
     pub network_options: NetworkOptions,
+    /// `allow-direct-routing`: published ports are reached at the containers' own addresses from everywhere.
+    pub allows_direct_routing: bool,
     /// Networks that are to be there.
     pub networks: Vec<DeclaredNetwork>,
     /// Endpoints that are to be there.
@@ -55,7 +57,7 @@ pub struct Config {
 }
 
 /// Keys of Docker that are about networks and have nothing to do here: no rules, no proxies, no daemon's own sockets.
-const WITHOUT_EFFECT: [&str; 15] = [
+const WITHOUT_EFFECT: [&str; 14] = [
     "iptables",
     "ip6tables",
     "ip-forward",
@@ -63,7 +65,6 @@ const WITHOUT_EFFECT: [&str; 15] = [
     "firewall-backend",
     "userland-proxy",
     "userland-proxy-path",
-    "allow-direct-routing",
     "bridge-accept-fwmark",
     "ip-masq6",
     "network-control-plane-mtu",
@@ -131,6 +132,7 @@ impl Config {
             "host-gateway-ip" | "host-gateway-ips" => self.set_host_gateway(item)?,
             "default-address-pools" => self.pools = each(item, pool)?,
             "default-network-opts" => self.network_options = network_options(item, &mut self.notes)?,
+            "allow-direct-routing" => self.allows_direct_routing = item.bool()?,
             _ if WITHOUT_EFFECT.contains(&key) => self.notes.push(format!("{key} has no effect in netdp")),
             _ => return self.default_network.set(key, item),
         }
@@ -171,7 +173,7 @@ impl Config {
 }
 
 /// Keys of Docker beside those of the default network.
-const BESIDE: [&str; 7] = [
+const BESIDE: [&str; 8] = [
     "dns",
     "dns-opts",
     "dns-search",
@@ -179,6 +181,7 @@ const BESIDE: [&str; 7] = [
     "host-gateway-ips",
     "default-address-pools",
     "default-network-opts",
+    "allow-direct-routing",
 ];
 
 /// The file's text, if it is one.

@@ -162,8 +162,9 @@ fn a_mistyped_key_is_told_the_nearest_one() {
 
 #[test]
 fn a_daemon_json_is_read_by_its_name_or_its_beginning() {
-    let text = "{\n \"bip\": \"10.9.0.1/16\",\n \"log-driver\": \"journald\",\n \"iptables\": false,\n \"dns\": [\"9.9.9.9\"]\n}";
+    let text = "{\n \"bip\": \"10.9.0.1/16\",\n \"log-driver\": \"journald\",\n \"iptables\": false,\n \"dns\": [\"9.9.9.9\"],\n \"allow-direct-routing\": true\n}";
     for config in [json(text).unwrap(), read(text).unwrap()] {
+        assert!(config.allows_direct_routing);
         assert_eq!(config.default_network.addresses4().unwrap().gateway.unwrap().to_string(), "10.9.0.1");
         assert_eq!(
             config.notes,
@@ -172,6 +173,7 @@ fn a_daemon_json_is_read_by_its_name_or_its_beginning() {
     }
     for (text, said) in [
         ("{\n\"mtu\": \"x\"}", "daemon.json:2: invalid value of mtu"),
+        ("{\n\"allow-direct-routing\": 1}", "daemon.json:2: invalid value of allow-direct-routing"),
         ("{\"mtu\": 1400,\n\"mtu\": 1500}", "daemon.json:2: mtu is there twice"),
         ("{\"mtu\": 1400,\n}", "daemon.json:"),
         ("[]", "daemon.json:1: a daemon.json is one object"),

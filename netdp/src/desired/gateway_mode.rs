@@ -1,4 +1,5 @@
-//! How containers are reached at their own addresses, where the network's gateway mode says so.
+//! How containers are reached at their own addresses, where the network's gateway mode says so, or where direct routing is
+//! allowed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,15 +25,34 @@ pub(super) fn rows(bridge: &Bridge, attachment: &Attachment) -> Vec<Row> {
     let mut rows = Vec::new();
     for address in attachment.addresses() {
         match bridge.gateway_mode_like(address) {
-            GatewayMode::Nat | GatewayMode::Isolated => {}
+            GatewayMode::Isolated => {}
+            GatewayMode::Nat => rows.extend(direct(bridge, attachment, address)),
             GatewayMode::NatUnprotected => {
                 rows.extend(beside(bridge, attachment, address, port_flags::UNPROTECTED));
             }
             GatewayMode::Routed => {
                 rows.extend(beside(bridge, attachment, address, port_flags::ROUTED));
-                rows.extend(ports(bridge, attachment, address));
+                rows.extend(ports(bridge, attachment, address, |_| true));
             }
         }
+    }
+    rows
+}
+
+/// Published ports are reached from everywhere, or by trusted interfaces; not those that are published on loopback, which are
+/// for the host alone.
+fn direct(bridge: &Bridge, attachment: &Attachment, address: IpAddr) -> Vec<Row> {
+    let is_asked = !bridge.allows_direct_routing;
+    if is_asked && bridge.trusted.is_empty() {
+        return Vec::new();
+    }
+    let flags = port_flags::DIRECT | if is_asked { port_flags::FILTERED } else { 0 };
+    let mut rows = ports(bridge, attachment, address, |port| !port.host_address.is_loopback());
+    rows.extend(beside(bridge, attachment, address, flags));
+    if is_asked {
+        let trusted =
+            |interface: &String| Row::Trusted { interface: interface.clone(), container: address.into() };
+        rows.extend(bridge.trusted.iter().map(trusted));
     }
     rows
 }
@@ -42,9 +62,15 @@ fn beside(bridge: &Bridge, attachment: &Attachment, address: IpAddr, flags: u16)
 }
 
 /// Published ports, by their numbers inside. Who has published one twice lets in whom either is for.
-fn ports(bridge: &Bridge, attachment: &Attachment, address: IpAddr) -> Vec<Row> {
+fn ports(
+    bridge: &Bridge,
+    attachment: &Attachment,
+    address: IpAddr,
+    which: impl Fn(&PublishedPort) -> bool,
+) -> Vec<Row> {
     let mut open = BTreeMap::<PortKey, Option<Vec<SourceKey>>>::new();
-    for port in attachment.ports.iter().filter(|port| attachment.behind(port.host_address) == Some(address)) {
+    let leads_here = |port: &&PublishedPort| attachment.behind(port.host_address) == Some(address);
+    for port in attachment.ports.iter().filter(leads_here).filter(|port| which(port)) {
         let key = PortKey::new(address.into(), Port::new(port.container_port), port.protocol.number());
         let sources = open.entry(key).or_insert_with(|| Some(Vec::new()));
         match sources {

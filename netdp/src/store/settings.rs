@@ -32,6 +32,8 @@ pub enum Setting {
     Declared,
     /// What the file has set that commands set too.
     OfFile,
+    /// Whether published ports are reached at the containers' own addresses from everywhere.
+    DirectRouting,
 }
 
 impl Setting {
@@ -43,6 +45,7 @@ impl Setting {
             Self::NetworkOptions => "network-options",
             Self::Declared => "declared",
             Self::OfFile => "of-file",
+            Self::DirectRouting => "allow-direct-routing",
         }
     }
 }
@@ -67,6 +70,11 @@ impl Store {
     /// What `host-gateway` stands for, one address of each family at most; none is the gateway of the default network.
     pub fn host_gateway(&self) -> Result<Vec<IpAddr>, Error> {
         self.setting(Setting::HostGateway)
+    }
+
+    /// Whether published ports are reached at the containers' own addresses from everywhere.
+    pub fn allows_direct_routing(&self) -> Result<bool, Error> {
+        self.setting(Setting::DirectRouting)
     }
 
     /// Where subnets of new networks come from; none is Docker's choice.

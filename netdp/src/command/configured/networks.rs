@@ -14,8 +14,16 @@ use crate::names::Name;
 use crate::store::Change;
 
 /// Options that a network in use can be given: the rows of its endpoints say them.
-const LIVE: [&str; 7] =
-    ["masquerade", "icc", "host-binding", "snat-ip", "masquerade-exclude", "udp-mapping", "udp-filtering"];
+const LIVE: [&str; 8] = [
+    "masquerade",
+    "icc",
+    "host-binding",
+    "snat-ip",
+    "masquerade-exclude",
+    "udp-mapping",
+    "udp-filtering",
+    "trusted-interfaces",
+];
 
 /// What is declared of one network, wherever it is.
 struct Wanted<'a> {

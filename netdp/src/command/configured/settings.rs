@@ -69,7 +69,7 @@ fn names(store: &Store, change: &Change<'_>, config: &Config, deeds: &mut Vec<De
     Ok(())
 }
 
-/// What holds for networks that are yet to be made.
+/// What holds for networks that are yet to be made, and how all are reached.
 fn networks(store: &Store, change: &Change<'_>, config: &Config, deeds: &mut Vec<Deed>) -> Result<(), Error> {
     if store.address_pools()? != config.pools {
         change.set_setting(Setting::AddressPools, &config.pools)?;
@@ -89,6 +89,10 @@ fn networks(store: &Store, change: &Change<'_>, config: &Config, deeds: &mut Vec
             .collect();
         let options = if options.is_empty() { "none".to_owned() } else { options.join(", ") };
         set(deeds, "default-network-opts", options);
+    }
+    if store.allows_direct_routing()? != config.allows_direct_routing {
+        change.set_setting(Setting::DirectRouting, &config.allows_direct_routing)?;
+        set(deeds, "allow-direct-routing", config.allows_direct_routing.to_string());
     }
     Ok(())
 }
