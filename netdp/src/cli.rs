@@ -1,5 +1,6 @@
 //! The command line: types for clap and the help, which lives here and nowhere else.
 
+mod argument;
 mod connect;
 mod endpoint;
 mod network;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::{Mechanism, Prefilter};
 
+pub use argument::*;
 pub use connect::*;
 pub use endpoint::*;
 pub use network::*;

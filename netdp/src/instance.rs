@@ -342,7 +342,7 @@ impl<'a> Part<'a> {
 /// All interfaces of an endpoint.
 pub fn parts<'a>(endpoint: &'a Endpoint, networks: &'a [Network]) -> Vec<Part<'a>> {
     let part = |attachment: &'a Attachment| {
-        let network = networks.iter().find(|network| network.number == attachment.network)?;
+        let network = network_of(attachment, networks)?;
         Some(Part { network, endpoint, attachment })
     };
     endpoint.attachments.iter().filter_map(part).collect()
@@ -365,6 +365,11 @@ pub fn read(place: &Place) -> Result<(Vec<Network>, Vec<Endpoint>), Error> {
         Some(store) => Ok((store.networks()?, store.endpoints()?)),
         None => Ok((Vec::new(), Vec::new())),
     }
+}
+
+/// The network of an interface.
+pub fn network_of<'a>(attachment: &Attachment, networks: &'a [Network]) -> Option<&'a Network> {
+    networks.iter().find(|network| network.number == attachment.network)
 }
 
 /// The network that a word means.

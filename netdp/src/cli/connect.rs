@@ -4,8 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use clap::Args;
 
-use super::endpoint::ifname;
-use super::process::LinkArg;
+use super::argument::{LinkArg, ifname};
 use crate::endpoint_sysctl::EndpointSysctl;
 use crate::model::Mac;
 use crate::names::Name;

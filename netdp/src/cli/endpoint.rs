@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::FormatArg;
+use super::argument::{AddHost, LinkArg, expose, hostname, label};
 use super::connect::InterfaceArgs;
-use super::network::label;
-use super::process::{AddHost, LinkArg, hostname};
 use crate::model::Protocol;
 use crate::names::Name;
 use crate::publish::PortSpec;
@@ -133,24 +132,8 @@ pub struct Port {
     pub format: FormatArg,
 }
 
-pub(super) fn expose(text: &str) -> Result<PortSpec, String> {
-    if text.contains([':', '=']) {
-        return Err("write it as PORT, PORT/PROTOCOL or FIRST-LAST".to_owned());
-    }
-    text.parse().map_err(|error: crate::publish::Error| error.to_string())
-}
-
 fn container_port(text: &str) -> Result<(u16, Protocol), String> {
     let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let port = port.parse().map_err(|_| "write it as PORT or PORT/PROTOCOL".to_owned())?;
     Ok((port, protocol.parse()?))
-}
-
-/// What the kernel takes as the name of an interface.
-pub(crate) fn ifname(text: &str) -> Result<String, String> {
-    let printable = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte));
-    if printable && (1..=15).contains(&text.len()) && text != "." && text != ".." {
-        return Ok(text.to_owned());
-    }
-    Err("the name of an interface has 1 to 15 characters, without blanks, `/`, `:` and `%`".to_owned())
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use clap::{Args, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
+use super::argument::label;
 use super::connect::{NetworkConnect, NetworkDisconnect};
 use super::{Format, FormatArg, key_value};
 use crate::names::Name;
@@ -164,14 +165,4 @@ pub struct NetworkPrune {
     /// Only networks with this label=, without this label!=, or older than until=.
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = key_value)]
     pub filters: Vec<(String, String)>,
-}
-
-/// As in Docker a label may come without a value.
-pub(super) fn label(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').unwrap_or((text, ""));
-    if key.is_empty() {
-        Err("a label needs a key".to_owned())
-    } else {
-        Ok((key.to_owned(), value.to_owned()))
-    }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::endpoint::expose;
+use super::argument::{AddHost, LinkArg, expose, hostname};
 use crate::model::Mac;
 use crate::names::Name;
 use crate::publish::PortSpec;
@@ -235,69 +235,6 @@ fn parsed<T: FromStr<Err: ToString>>(key: &str, value: &str) -> Result<T, String
     value.parse().map_err(|error: T::Err| format!("{key}={value}: {}", error.to_string()))
 }
 
-/// One `--link`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct LinkArg {
-    /// The other.
-    pub target: String,
-    /// The name for it.
-    pub alias: String,
-}
-
-impl FromStr for LinkArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (target, alias) = text.split_once(':').unwrap_or((text, text));
-        if target.is_empty() || alias.is_empty() || alias.contains(':') {
-            return Err("bad format for links: write it as NAME or NAME:ALIAS".to_owned());
-        }
-        Ok(Self { target: target.to_owned(), alias: alias.to_owned() })
-    }
-}
-
-/// One `--add-host`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AddHost {
-    /// The name.
-    pub name: String,
-    /// The address; none is this host's.
-    pub address: Option<IpAddr>,
-}
-
-impl FromStr for AddHost {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text.split_once('=').or_else(|| text.split_once(':'));
-        let (name, address) = parts.unwrap_or((text, ""));
-        if name.is_empty() || address.is_empty() || name.contains(char::is_whitespace) {
-            return Err("bad format for add-host: write it as NAME:IP or NAME:host-gateway".to_owned());
-        }
-        if address == "host-gateway" {
-            return Ok(Self { name: name.to_owned(), address: None });
-        }
-        let bare = address.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(address);
-        let address = bare.parse().map_err(|_| format!("invalid IP address in add-host: {address:?}"))?;
-        Ok(Self { name: name.to_owned(), address: Some(address) })
-    }
-}
-
-/// What the kernel and resolvers take as the name of a host.
-pub(super) fn hostname(text: &str) -> Result<String, String> {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    if text.len() <= 64 && text.split('.').all(label) {
-        return Ok(text.to_owned());
-    }
-    Err("a hostname has letters, digits and `-` in parts with `.` between them, 64 characters at most"
-        .to_owned())
-}
-
 fn variable(text: &str) -> Result<(String, Option<String>), String> {
     if text.is_empty() || text.starts_with('=') {
         return Err("write it as NAME or NAME=VALUE".to_owned());
@@ -334,32 +271,10 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_hosts_and_links_are_checked() {
-        let six: AddHost = "a:[fd00::1]".parse().unwrap();
-        assert_eq!(six, "a=fd00::1".parse().unwrap());
-        assert_eq!("a:host-gateway".parse::<AddHost>().unwrap().address, None);
-        for bad in ["a", "a:", ":1.2.3.4", "a:1.2.3", "a b:1.2.3.4"] {
-            assert!(bad.parse::<AddHost>().is_err(), "{bad}");
-        }
-        assert_eq!("db".parse::<LinkArg>().unwrap().alias, "db");
-        for bad in ["", ":a", "db:", "db:a:b"] {
-            assert!(bad.parse::<LinkArg>().is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn signals_have_names_and_numbers() {
         for text in ["TERM", "sigterm", "15"] {
             assert_eq!(signal(text), Ok(nix::sys::signal::Signal::SIGTERM), "{text}");
         }
         assert!(signal("FOO").is_err() && signal("999").is_err());
-    }
-
-    #[test]
-    fn a_hostname_is_parts_of_letters_and_digits() {
-        for (text, good) in [("web", true), ("a.example", true), ("", false), ("a..b", false), ("a b", false)]
-        {
-            assert_eq!(hostname(text).is_ok(), good, "{text}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use super::{Context, heir};
 use crate::Error;
 use crate::cli::Detach;
-use crate::instance::{self, Part, Session, find_endpoint, find_network};
+use crate::instance::{self, Part, Session, find_endpoint, find_network, network_of};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::plan::Step;
 use crate::process::hosts;
@@ -96,10 +96,6 @@ async fn lead_out(kernel: &mut Kernel, networks: &[Network], leaving: &[&Attachm
         Ok(()) | Err(Error::NetnsGone(_)) => {}
         Err(error) => tracing::warn!("{} may have no default route any more: {error}", endpoint.name),
     }
-}
-
-pub(super) fn network_of<'a>(attachment: &Attachment, networks: &'a [Network]) -> Option<&'a Network> {
-    networks.iter().find(|network| network.number == attachment.network)
 }
 
 /// All of an endpoint, or all but what remains.

@@ -1,10 +1,9 @@
 //! Published ports of an interface that goes, while its endpoint stays in other networks: they go on where it leads out then,
 //! as in Docker.
 
-use super::detach::network_of;
 use super::host_ports::Listening;
 use crate::Error;
-use crate::instance::{self, Part};
+use crate::instance::{self, Part, network_of};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::ways::Ways;
 use crate::world::Kernel;
