@@ -321,6 +321,7 @@ impl World for Fake {
             sysctls: state.sysctls,
             hooks: state.hooks,
             prefilters: state.prefilters,
+            without_prefilter: BTreeSet::new(),
             entries: state.entries,
             binds: state.binds,
             cut_short: self.cut_short,

@@ -52,7 +52,8 @@ impl Place {
     /// Forgets what belongs to a datapath that is no more. The lock files stay: whoever waits for one holds
     /// it open.
     pub fn forget(&self) {
-        for file in [self.uplinks_file(), prefilter_file(&self.run_dir), self.mark_file()] {
+        let prefilter = [prefilter_file(&self.run_dir), without_prefilter_file(&self.run_dir)];
+        for file in prefilter.into_iter().chain([self.uplinks_file(), self.mark_file()]) {
             // What was never written need not be removed.
             let _ = fs::remove_file(file);
         }
@@ -357,6 +358,34 @@ pub fn remembered_prefilter(run_dir: &Path) -> Prefilter {
 
 fn prefilter_file(run_dir: &Path) -> PathBuf {
     run_dir.join("prefilter")
+}
+
+/// Names of uplinks that have refused a prefilter.
+pub fn without_prefilter(run_dir: &Path) -> BTreeSet<String> {
+    // Without the file nobody has.
+    let text = fs::read_to_string(without_prefilter_file(run_dir)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Remembers whether an uplink goes without prefilter.
+pub fn remember_without_prefilter(run_dir: &Path, link: &str, goes_without: bool) -> Result<(), Error> {
+    let before = without_prefilter(run_dir);
+    let mut links = before.clone();
+    if goes_without {
+        links.insert(link.to_owned())
+    } else {
+        links.remove(link)
+    };
+    if links == before {
+        return Ok(());
+    }
+    let lines: String = links.iter().flat_map(|name| [name, "\n"]).collect();
+    fs::write(without_prefilter_file(run_dir), lines)
+        .map_err(Error::io("write which uplinks have no prefilter"))
+}
+
+fn without_prefilter_file(run_dir: &Path) -> PathBuf {
+    run_dir.join("without-prefilter")
 }
 
 /// What reading commands read; without a database there is nothing to read.

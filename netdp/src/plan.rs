@@ -229,6 +229,8 @@ pub struct Observed {
     pub hooks: BTreeSet<(Hook, u32)>,
     /// The prefilter by number of the uplink.
     pub prefilters: BTreeMap<u32, XdpMode>,
+    /// Names of uplinks that were found to take no prefilter, and go without.
+    pub without_prefilter: BTreeSet<String>,
     /// Rows of the maps.
     pub entries: BTreeMap<RowKey, Entry>,
     /// Published ports are kept from the host's other programs.

@@ -5,9 +5,17 @@
 //! them, and the datapath lets nothing else through.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::model::{Endpoint, Netns, Network};
+use crate::netlink::{MAIN_TABLE, Rule};
+
+/// Rules of ours have these two priorities: what is near is found as ever, and then each address leads out by its own interface.
+const NEAR: u32 = 30_000;
+/// See [`NEAR`].
+const BY_SOURCE: u32 = 30_001;
+/// Routing tables of ours: this and the number of the network. No table of anybody else's is so high by accident.
+const TABLES: u32 = 0x6e64_0000;
 
 /// The ways out of an endpoint's network namespace.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -40,6 +48,30 @@ pub struct Route<'a> {
     pub source: IpAddr,
     /// The gateway.
     pub gateway: IpAddr,
+}
+
+impl Route<'_> {
+    /// The routing table for what is sent from its address, where that has not got the default route.
+    pub fn table(&self) -> u32 {
+        TABLES + self.exit.network
+    }
+
+    /// What asks that table.
+    pub fn rule(&self) -> Rule {
+        Rule { priority: BY_SOURCE, source: self.source, table: self.table(), without_default: false }
+    }
+}
+
+/// What is near is found as ever, before any address's own table.
+pub fn near(ipv4: bool) -> Rule {
+    let source: IpAddr = if ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Rule { priority: NEAR, source, table: MAIN_TABLE, without_default: true }
+}
+
+/// Whether netdp has made a rule.
+pub fn is_ours(rule: &Rule) -> bool {
+    let by_source = rule.priority == BY_SOURCE && rule.table >= TABLES;
+    by_source || *rule == near(rule.source.is_ipv4())
 }
 
 impl Ways {
@@ -82,13 +114,11 @@ impl Ways {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
     use super::*;
     use crate::ipam;
     use crate::model::{Attachment, AttachmentOptions, Driver, EndpointOptions, Mac};
     use crate::names::Id;
+    use std::collections::BTreeMap;
 
     /// A network by name: with IPv4, with IPv6, and whether it is internal.
     fn network(number: u8, name: &str, (ipv4, ipv6, internal): (bool, bool, bool)) -> Network {

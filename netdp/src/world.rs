@@ -232,6 +232,7 @@ impl Kernel {
             observed.binds = datapath.binds_reserved();
             observed.hooks = hooks(datapath)?;
             observed.prefilters = prefilter::prefilters(datapath)?;
+            observed.without_prefilter = crate::instance::without_prefilter(&self.run_dir);
             observed.entries =
                 datapath.entries()?.into_iter().map(|entry| (RowKey::of(&entry), entry)).collect();
         }

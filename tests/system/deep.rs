@@ -38,7 +38,7 @@ struct Damaged {
     c1: Container,
     _c2: Container,
     host: Host,
-    _bed: Bed,
+    bed: Bed,
 }
 
 impl Damaged {
@@ -51,7 +51,7 @@ impl Damaged {
         let c1 = bed.container(&host, "c1", &[&["--network", "six"], &ports[..]].concat());
         let c2 = bed.container(&host, "c2", &[]);
         assert_agree(&host);
-        Self { c1, _c2: c2, host, _bed: bed }
+        Self { c1, _c2: c2, host, bed }
     }
 
     fn veth(&self) -> String {
@@ -176,6 +176,73 @@ fn what_is_inside_a_container_is_compared() {
     }
     inside.sh("ip link del eth0").done();
     assert_told_and_repaired(host, &format!("missing interface {}", bed.veth()));
+}
+
+#[test]
+fn ways_by_source_and_routes_of_a_network_are_compared() {
+    let bed = Damaged::new();
+    let (host, inside) = (&bed.host, &bed.c1.ns);
+    let path = inside.path().to_str().unwrap();
+    host.netdp(&["network", "create", "-o", "route=10.9.0.0/16", "routed"]).done();
+    host.netdp(&["attach", "--netns", path, "--name", "c1", "--network", "routed"]).done();
+    assert_agree(host);
+    let gateway = bed.c1.attached["NetworkSettings"]["Networks"]["six"]["Gateway"].as_str().unwrap();
+    let rule = "from $(ip -o -4 address show eth0 | grep -o '[0-9.]*/' | tr -d /)";
+    let table = inside.out("ip rule show pref 30001");
+    let table = table.split_whitespace().last().unwrap();
+    for (damage, words, repair) in [
+        (
+            format!("ip rule del pref 30001 {rule}"),
+            "missing rule 30001: from ".to_owned(),
+            format!("ip rule add pref 30001 {rule} lookup {table}"),
+        ),
+        (
+            "ip rule del pref 30000".to_owned(),
+            "missing rule 30000: from 0.0.0.0 lookup 254 inside".to_owned(),
+            "ip rule add pref 30000 lookup main suppress_prefixlength 0".to_owned(),
+        ),
+        (
+            format!("ip route flush table {table}"),
+            format!("missing default route of table {table} inside"),
+            format!("ip route add default via {gateway} dev eth0 table {table}"),
+        ),
+        (
+            format!("ip rule add pref 30001 from 192.0.2.9 lookup {table}"),
+            "surplus rule 30001: from 192.0.2.9 lookup".to_owned(),
+            "ip rule del pref 30001 from 192.0.2.9".to_owned(),
+        ),
+    ] {
+        inside.sh(&damage).done();
+        assert_told(host, &words);
+        inside.sh(&repair).done();
+        assert_agree(host);
+    }
+    inside.sh("ip route del 10.9.0.0/16").done();
+    assert_told(host, "missing route to 10.9.0.0/16 via ");
+    host.netdp(&["detach", "c1", "--network", "routed"]).done();
+    assert_agree(host);
+}
+
+#[test]
+fn prefilter_that_is_gone_is_told_and_one_that_was_refused_is_not() {
+    let bed = Damaged::new();
+    let host = &bed.host;
+    let up = || host.netdp(&["up", "--once", "--prefilter", "native"]);
+    up().done();
+    assert_agree(host);
+    let shown: Value = host.ns.sh("ip -j link show up0").json();
+    let number = u32::try_from(shown[0]["ifindex"].as_u64().unwrap()).unwrap();
+    let datapath = bed.datapath();
+    host.ns.enter(|| datapath.detach_prefilter(number)).unwrap();
+    assert_told(host, "missing prefilter at up0");
+    up().done();
+    assert_agree(host);
+    host.ns.enter(|| datapath.detach_prefilter(number)).unwrap();
+    // Too much for a frame that is to lie in one page.
+    host.ns.sh("ip link set up0 mtu 9000").done();
+    bed.bed.outside.ns.sh("ip link set h1 mtu 9000").done();
+    up().says("up0 goes without prefilter").done();
+    assert_agree(host);
 }
 
 #[test]

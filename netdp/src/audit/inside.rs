@@ -3,9 +3,9 @@
 use super::{Difference, Kind, is_of_the_link, otherwise};
 use crate::desired::Inside;
 use crate::host::uplink::Observed;
-use crate::model::Mac;
-use crate::netlink::{Link, MAIN_TABLE, Route, RouteKind};
-use crate::ways::Ways;
+use crate::model::{Mac, NetworkRoute};
+use crate::netlink::{Link, MAIN_TABLE, Route, RouteKind, Rule};
+use crate::ways::{self, Ways};
 
 /// What one namespace should have.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct Interface {
 }
 
 /// Where one namespace differs.
-pub fn inside(expected: &Expected, found: &Observed) -> Vec<Difference> {
-    let compare = Compare { expected, found };
+pub fn inside(expected: &Expected, found: &Observed, rules: &[Rule]) -> Vec<Difference> {
+    let compare = Compare { expected, found, rules };
     let mut differences = Vec::new();
     for interface in &expected.interfaces {
         let name = &interface.inside.ifname;
@@ -39,17 +39,20 @@ pub fn inside(expected: &Expected, found: &Observed) -> Vec<Difference> {
             Some(link) => {
                 differences.extend(compare.link(interface, link));
                 differences.extend(compare.addresses(&interface.inside, link));
+                differences.extend(compare.routes(&interface.inside, link));
             }
             None => differences.push(compare.missing(format!("interface {name} inside"))),
         }
     }
     differences.extend([true, false].into_iter().filter_map(|ipv4| compare.default_route(ipv4)));
+    differences.extend(compare.further_ways());
     differences
 }
 
 struct Compare<'a> {
     expected: &'a Expected,
     found: &'a Observed,
+    rules: &'a [Rule],
 }
 
 impl Compare<'_> {
@@ -97,6 +100,54 @@ impl Compare<'_> {
             self.difference(Kind::Surplus, what, String::new())
         }));
         differences
+    }
+
+    /// Those that the network was given (`-o route`).
+    fn routes(&self, expected: &Inside, link: &Link) -> Vec<Difference> {
+        let is_there = |wanted: &&NetworkRoute| {
+            self.found.routes.iter().any(|route| {
+                route.oif == link.index && route.dst == wanted.to && route.gateway == Some(wanted.via)
+            })
+        };
+        let missing = expected.routes.iter().filter(|wanted| link.up && !is_there(wanted));
+        let what = |route: &NetworkRoute| format!("route to {} via {} inside", route.to, route.via);
+        missing.map(|route| self.missing(what(route))).collect()
+    }
+
+    /// What is sent from an address that has not got the default route leaves by its own interface: a rule for each, and the
+    /// table that it asks.
+    fn further_ways(&self) -> Vec<Difference> {
+        let is_there =
+            |route: &ways::Route<'_>| self.found.links.iter().any(|link| link.name == route.exit.ifname);
+        let mut differences = Vec::new();
+        let mut wanted = Vec::new();
+        for ipv4 in [true, false] {
+            for route in self.expected.ways.routes(ipv4).skip(1).filter(is_there) {
+                differences.extend((!self.has_table(&route)).then(|| self.missing_table(&route)));
+                wanted.extend([ways::near(ipv4), route.rule()]);
+            }
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let missing = wanted.iter().filter(|rule| !self.rules.contains(rule));
+        differences.extend(missing.map(|rule| self.missing(format!("rule {rule} inside"))));
+        let surplus = self.rules.iter().filter(|rule| ways::is_ours(rule) && !wanted.contains(rule));
+        differences.extend(
+            surplus.map(|rule| self.difference(Kind::Surplus, format!("rule {rule} inside"), String::new())),
+        );
+        differences
+    }
+
+    fn has_table(&self, wanted: &ways::Route<'_>) -> bool {
+        let its =
+            self.found.routes.iter().filter(|route| route.table == wanted.table() && route.is_default());
+        its.into_iter()
+            .any(|route| route.gateway == Some(wanted.gateway) && self.is_by(route, &wanted.exit.ifname))
+    }
+
+    fn missing_table(&self, route: &ways::Route<'_>) -> Difference {
+        let what = format!("default route of table {} inside", route.table());
+        self.difference(Kind::Missing, what, format!("to {} by {}", route.gateway, route.exit.ifname))
     }
 
     /// A container that has one of its own making keeps it.

@@ -69,9 +69,9 @@ impl Words<'_> {
             Step::JoinBridge { link, bridge, .. } if !self.desired.veths.contains_key(link) => {
                 self.of_link(Kind::Missing, format!("port {link} of {bridge}"), bridge, String::new())
             }
-            // An uplink whose driver takes no prefilter goes without; the rest follows from what was told.
-            Step::AttachPrefilter { .. }
-            | Step::ConfigureInside { .. }
+            Step::AttachPrefilter { link, .. } => self.prefilter(link),
+            // These follow from what was told.
+            Step::ConfigureInside { .. }
             | Step::JoinBridge { .. }
             | Step::CreateLan { .. }
             | Step::RemoveLan { .. }
@@ -144,6 +144,17 @@ impl Words<'_> {
 
     fn hook(&self, kind: Kind, hook: Hook, link: &str) -> Vec<Difference> {
         self.of_link(kind, format!("program {} at {link}", hook.program()), link, String::new())
+    }
+
+    /// None of an uplink that takes none.
+    fn prefilter(&self, link: &str) -> Vec<Difference> {
+        if self.observed.without_prefilter.contains(link) {
+            return Vec::new();
+        }
+        let now = self.observed.number(link).and_then(|number| self.observed.prefilters.get(&number));
+        let kind = if now.is_some() { Kind::Differs } else { Kind::Missing };
+        let detail = now.map_or_else(String::new, |mode| format!("is in mode {mode}"));
+        self.of_link(kind, format!("prefilter at {link}"), link, detail)
     }
 
     fn put(&self, row: &Row) -> Vec<Difference> {

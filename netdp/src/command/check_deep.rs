@@ -94,7 +94,7 @@ async fn inside_of(endpoint: &Endpoint, networks: &[Network], desired: &Desired)
     let name = endpoint.name.to_string();
     let expected = Expected { endpoint: name.clone(), interfaces, ways: Ways::of(endpoint, networks) };
     match inside::observe(&endpoint.netns).await {
-        Ok(found) => audit::inside(&expected, &found),
+        Ok((found, rules)) => audit::inside(&expected, &found, &rules),
         Err(error) => vec![Difference {
             kind: Kind::Missing,
             what: "network namespace".to_owned(),

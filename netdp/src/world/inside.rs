@@ -8,7 +8,7 @@ use crate::announce::{self, Announcement};
 use crate::desired::Inside;
 use crate::host::uplink::Observed;
 use crate::model::Netns;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, Rule};
 
 impl Kernel {
     /// An address that is not announced is there all the same, and is found when it is asked for.
@@ -24,7 +24,8 @@ impl Kernel {
     }
 }
 
-/// Links, addresses and routes of an endpoint's namespace.
-pub(crate) async fn observe(netns: &Netns) -> Result<Observed, Error> {
-    Ok(Observed::of(&Netlink::in_netns(&open_netns(netns)?)?).await?)
+/// Links, addresses and routes of an endpoint's namespace, and the rules that choose a routing table.
+pub(crate) async fn observe(netns: &Netns) -> Result<(Observed, Vec<Rule>), Error> {
+    let netlink = Netlink::in_netns(&open_netns(netns)?)?;
+    Ok((Observed::of(&netlink).await?, netlink.rules().await?))
 }

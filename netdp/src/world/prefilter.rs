@@ -11,7 +11,7 @@ use crate::Error;
 use crate::datapath::{Datapath, XdpMode};
 use crate::host::sysctl::Sysctl;
 use crate::host::uplink::{self, UplinkFacts};
-use crate::instance::remembered_prefilter;
+use crate::instance::{remember_without_prefilter, remembered_prefilter};
 use crate::model::{Host, Prefilter};
 use crate::plan::Device;
 
@@ -60,9 +60,10 @@ impl Kernel {
                 "{link} has the XDP program {} (id {id}) of somebody else: it stays, and {link} goes without prefilter",
                 program_name(id)
             );
-            return Ok(());
+            return remember_without_prefilter(&self.run_dir, link, true);
         }
-        attach(datapath, number, link, choice.modes(None))
+        let goes_without = !attach(datapath, number, link, choice.modes(None))?;
+        remember_without_prefilter(&self.run_dir, link, goes_without)
     }
 
     pub(super) async fn detach_prefilter(&self, link: &Device) -> Result<(), Error> {
@@ -83,17 +84,17 @@ fn attached(datapath: &Datapath, number: u32) -> Result<Option<XdpMode>, Error> 
     Ok(prefilters(datapath)?.get(&number).copied())
 }
 
-/// Tries one mode after the other.
-fn attach(datapath: &Datapath, number: u32, link: &str, modes: &[XdpMode]) -> Result<(), Error> {
+/// Tries one mode after the other; says whether the interface has taken one.
+fn attach(datapath: &Datapath, number: u32, link: &str, modes: &[XdpMode]) -> Result<bool, Error> {
     let mut refusals = Vec::new();
     for mode in modes {
         match datapath.attach_prefilter(number, *mode)? {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(true),
             Err(error) => refusals.push(format!("{mode}: {}", refusal(&error))),
         }
     }
     tracing::warn!("{link} goes without prefilter ({}); see --prefilter of netdp up", refusals.join("; "));
-    Ok(())
+    Ok(false)
 }
 
 /// Why an interface takes no XDP program, in words where the errno has none of use.

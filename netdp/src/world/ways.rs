@@ -1,20 +1,12 @@
 //! The ways out of an endpoint's network namespace: default routes that move with its networks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 
 use super::{Kernel, open_netns};
 use crate::Error;
 use crate::netlink::{DefaultRoute, Link, MAIN_TABLE, Netlink, Route, RouteKind, Rule};
 use crate::ways::{self, Ways};
-
-/// Rules of ours have these two priorities: what is near is found as ever, and then each address leads out by its own interface.
-const NEAR: u32 = 30_000;
-/// See [`NEAR`].
-const BY_SOURCE: u32 = 30_001;
-/// Routing tables of ours: this and the number of the network. No table of anybody else's is so high by accident.
-const TABLES: u32 = 0x6e64_0000;
 
 /// A namespace with what is there already.
 struct Inside {
@@ -118,15 +110,10 @@ async fn add_rules(
     there: &[(ways::Route<'_>, DefaultRoute)],
     ipv4: bool,
 ) -> Result<BTreeSet<Rule>, Error> {
-    let near = near(ipv4);
     let mut wanted = BTreeSet::new();
     for (route, default) in there.iter().skip(1) {
-        let table = TABLES + route.exit.network;
-        inside.netlink.replace_default_route(&DefaultRoute { table, ..*default }).await?;
-        wanted.extend([
-            near,
-            Rule { priority: BY_SOURCE, source: route.source, table, without_default: false },
-        ]);
+        inside.netlink.replace_default_route(&DefaultRoute { table: route.table(), ..*default }).await?;
+        wanted.extend([ways::near(ipv4), route.rule()]);
     }
     for rule in wanted.difference(&inside.rules) {
         inside.netlink.add_rule(rule).await?;
@@ -136,17 +123,9 @@ async fn add_rules(
 
 /// Those of an interface that has the default route now, or is no more.
 async fn delete_rules(inside: &Inside, wanted: &BTreeSet<Rule>, ipv4: bool) -> Result<(), Error> {
-    let near = near(ipv4);
-    let by_source =
-        |rule: &Rule| rule.priority == BY_SOURCE && rule.table >= TABLES && rule.source.is_ipv4() == ipv4;
-    let ours = inside.rules.iter().filter(|rule| **rule == near || by_source(rule));
+    let ours = inside.rules.iter().filter(|rule| ways::is_ours(rule) && rule.source.is_ipv4() == ipv4);
     for rule in ours.filter(|rule| !wanted.contains(rule)) {
         inside.netlink.delete_rule(rule).await?;
     }
     Ok(())
-}
-
-fn near(ipv4: bool) -> Rule {
-    let source: IpAddr = if ipv4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    Rule { priority: NEAR, source, table: MAIN_TABLE, without_default: true }
 }
