@@ -1,5 +1,6 @@
 //! Containers at their own addresses: of a routed network, of one that is not protected, of one that is let in directly.
 
+use netdp_common::fragments::macs;
 use netdp_common::policy::Rule;
 use netdp_common::{
     Addr, Backend, Link, Mac, Port, PortKey, Reason, SourceKey, link_flags, names, port_flags, proto,
@@ -8,7 +9,7 @@ use tests::expect::Expect;
 use tests::packet::{ACK, Carries, RST, SYN};
 use tests::program::Outcome;
 
-use super::stations::{C1, D1, GATEWAY, Packet, REMOTE, World};
+use super::stations::{C1, D1, GATEWAY, Packet, REMOTE, UNUSED, World};
 use crate::fixture::mac;
 
 /// The machine with this beside the address of `C1`, and with TCP port 80 of it published there.
@@ -227,4 +228,26 @@ fn port_that_is_let_in_directly_is_for_its_sources_only_and_a_cut_header_begins_
     assert!(outcome.change.flows.is_empty(), "{outcome:?}");
     world.publish_for(Addr::from(C1), (80, 80), proto::TCP, Some(&[]));
     Expect::dropped(Reason::SourceDenied).of(&world.outside_sends(&packet));
+}
+
+#[test]
+fn fragments_for_a_container_that_is_reached_directly_are_put_in_order_and_others_are_not() {
+    for beside in [port_flags::ROUTED, port_flags::UNPROTECTED, port_flags::DIRECT] {
+        let mut world = world(beside);
+        world.machine.put_sorter("c1");
+        let up0 = world.machine.ifindex("up0");
+        let fragment = Packet::new(REMOTE, C1, Carries::Other(proto::UDP))
+            .with(|p| (p.fragment_offset, p.dont_fragment, p.payload) = (4, false, vec![7; 24]));
+        let fragment = world.as_outside(fragment);
+        let [to, from] = macs(up0);
+        let handed_over = fragment.clone().link(from.0, to.0).build();
+        Expect::redirected(Reason::Sorted).packet(handed_over).of(&world.outside_sends(&fragment));
+        // Nobody answers for it, it has lived too long, or it lies.
+        let unused = fragment.clone().with(|p| p.dst = UNUSED);
+        Expect::dropped(Reason::DirectRouting).of(&world.outside_sends(&unused));
+        let expired = fragment.clone().with(|p| p.ttl = 1);
+        Expect::dropped(Reason::DirectRouting).of(&world.outside_sends(&expired));
+        let lies = fragment.with(|p| p.lies.total_length = Some(9999));
+        Expect::untouched().of(&world.outside_sends(&lies));
+    }
 }

@@ -1,10 +1,12 @@
 //! Gateway modes: how containers are reached at their own addresses, with real sockets in both families.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::Duration;
 
 use tests::capture::{Capture, RawSocket};
 use tests::namespace::Namespace;
 use tests::packet::{Packet, arp_request};
+use tests::process::patient;
 use tests::server::{Server, ask_tcp_at, ask_udp_at, assert_refused_at, assert_served, assert_served_at};
 use tests::topology::{Bed, Container, Host, Neighbour};
 
@@ -83,6 +85,47 @@ fn routed_containers_publish_one_port_each_and_take_none_of_the_host() {
     host.netdp(&other).exits(1).says("these published ports: 80/tcp, 80/tcp").done_failing();
     assert_served(&bed.outside.ns, (host.address, 8080), "h1");
     host.netdp(&["check", "--deep"]).done();
+}
+
+/// What comes of a datagram of three fragments and of an answer as long: the address that the other end saw, where both have
+/// arrived whole.
+fn in_fragments(from: &Namespace, to: SocketAddr, at: &UdpSocket) -> Option<IpAddr> {
+    let any: IpAddr = if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let client = from.enter(|| UdpSocket::bind((any, 0))).unwrap();
+    client.set_read_timeout(Some(patient(Duration::from_secs(2)))).unwrap();
+    at.set_read_timeout(Some(patient(Duration::from_millis(600)))).unwrap();
+    let [question, answer] =
+        [3, 5].map(|step| (0..4000_u32).map(|n| (n * step % 251) as u8).collect::<Vec<u8>>());
+    client.send_to(&question, to).unwrap();
+    let mut got = [0; 5000];
+    let (length, seen) = at.recv_from(&mut got).ok()?;
+    assert!(got[..length] == question, "the datagram has arrived otherwise");
+    at.send_to(&answer, seen).unwrap();
+    let (length, answered) = client.recv_from(&mut got).unwrap();
+    assert!(got[..length] == answer && answered == to, "so has its answer, from {answered}");
+    Some(seen.ip().to_canonical())
+}
+
+#[test]
+fn fragments_reach_a_routed_container_at_its_published_ports_only_and_so_do_their_answers() {
+    let bed = Bed::new();
+    let host = host(&bed, "routed");
+    teach(&bed.outside, &host);
+    let c1 = bed.container(&host, "c1", &["--network", "open", "-p", "8080:80/udp"]);
+    let other = bed.container(&host, "other", &[]);
+    let sockets =
+        [80, 81].map(|port| c1.ns.enter(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).unwrap());
+    let own: [IpAddr; 2] = [bed.outside.address.into(), bed.outside.address6.into()];
+    for (address, own) in addresses(&c1).into_iter().zip(own) {
+        assert_eq!(in_fragments(&bed.outside.ns, SocketAddr::new(address, 80), &sockets[0]), Some(own));
+        assert_counted(&host, "unpublished", || {
+            let seen = in_fragments(&bed.outside.ns, SocketAddr::new(address, 81), &sockets[1]);
+            assert_eq!(seen, None, "an unpublished port was reached");
+        });
+    }
+    let to = |port| SocketAddr::new(c1.address.into(), port);
+    assert_eq!(in_fragments(&other.ns, to(80), &sockets[0]), Some(other.address.into()));
+    assert_counted(&host, "unpublished", || assert_eq!(in_fragments(&other.ns, to(81), &sockets[1]), None));
 }
 
 #[test]
