@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -338,6 +339,43 @@ fn host_gateway_is_what_the_file_says() {
 }
 
 #[test]
+fn container_that_asks_for_more_than_its_part_leaves_room_for_the_others() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let _stub = NameServer::start(&host.ns, STUB, |query, _| {
+        let is_slow = query.queries[0].name().to_ascii().starts_with("slow");
+        (!is_slow).then(|| answer(query, &[address(1)], 0))
+    });
+    let _service = serve(&bed, &host, &[STUB.into()], &[]);
+    host.netdp(&["network", "create", "net1"]).done();
+    let greedy = bed.container(&host, "greedy", &["--network", "net1"]);
+    let other = bed.container(&host, "other", &["--network", "net1"]);
+    let server = (gateway(&greedy), 53);
+    // More than all of them together may, of names that nobody answers for.
+    let socket = greedy.ns.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    socket.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    for number in 0..1500 {
+        let bytes = query(&format!("slow{number}.example"), RecordType::A).to_vec().unwrap();
+        socket.send_to(&bytes, server).unwrap();
+    }
+    assert_eq!(lookup(&other, "www.example"), found(&[address(1)]));
+    // Its own buffer does not hold all the answers.
+    let mut buffer = [0; 512];
+    socket.recv(&mut buffer).unwrap();
+    assert_eq!(
+        buffer[3] & 0x0f,
+        u8::try_from(u16::from(ResponseCode::Refused)).unwrap(),
+        "it is told at once"
+    );
+    // And connections that are opened and left: more than there are in all.
+    let opened: Vec<TcpStream> =
+        greedy.ns.enter(|| (0..300).filter_map(|_| TcpStream::connect(server).ok()).collect());
+    assert!(opened.len() > 256, "{}", opened.len());
+    let by_tcp = ask_by_tcp(&other.ns, gateway(&other), &[query("other", RecordType::A)]).unwrap();
+    assert_eq!(addresses(&by_tcp[0]), [IpAddr::from(other.address)]);
+}
+
+#[test]
 fn resolver_has_no_privileges_but_one_and_serves_after_each_restart() {
     let bed = Bed::new();
     let host = bed.host("h1");
@@ -368,7 +406,7 @@ fn resolver_has_no_privileges_but_one_and_serves_after_each_restart() {
     assert_eq!(check(), first, "the next controller keeps it");
     // One that was told otherwise takes its place: it needs its own sockets.
     let mut next = Service::start(&mut host.command(&["resolver"]));
-    tests::process::eventually("the next one serves", std::time::Duration::from_secs(10), || {
+    tests::process::eventually("the next one serves", Duration::from_secs(10), || {
         assert_eq!(next.ended(), None);
         host.resolver().is_some_and(|pid| pid != first)
     });

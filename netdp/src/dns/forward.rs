@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -15,18 +15,20 @@ use futures_util::stream::FuturesUnordered;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer::{Asked, MAX_DATAGRAM};
 use super::cache::{Cache, Key, Reply};
 use super::directory::{Beyond, Directory};
 use super::resolv_conf::ResolvConf;
+use super::shares::{Share, Shares};
 
 /// Where servers listen.
 const PORT: u16 = 53;
 /// What is asked at a time, as in Docker; more are refused, and their clients ask again.
 const MOST: usize = 1024;
+/// And of it for one asker, so that one whose server is silent leaves room for the others.
+const EACH: usize = 256;
 /// The time that a server has before another is asked beside it.
 const STAGGER: Duration = Duration::from_millis(800);
 /// All of it: a little less than the 5 s of the C library.
@@ -35,13 +37,15 @@ const PATIENCE: Duration = Duration::from_millis(4500);
 const ROUNDS: usize = 2;
 /// How long a server that was of no use is asked last.
 const DISGRACE: Duration = Duration::from_secs(10);
+/// How often whoever waits for the end of all of it looks.
+const INTERVAL: Duration = Duration::from_millis(10);
 
 /// Asks others, and remembers what they say.
 #[derive(Debug)]
 pub struct Forwarder {
     /// Where servers listen.
     port: u16,
-    permits: Arc<Semaphore>,
+    shares: Shares,
     host: ResolvConf,
     cache: Mutex<Cache>,
     failed: Mutex<HashMap<IpAddr, Instant>>,
@@ -52,23 +56,23 @@ impl Forwarder {
     pub fn new(host: ResolvConf) -> Self {
         Self {
             port: PORT,
-            permits: Arc::new(Semaphore::new(MOST)),
+            shares: Shares::new(MOST, EACH),
             host,
             cache: Mutex::default(),
             failed: Mutex::default(),
         }
     }
 
-    /// The right to ask; `None` when too much is being asked already.
-    pub fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().ok()
+    /// The right to ask for somebody; `None` when too much is being asked already.
+    pub fn permit(&self, asker: IpAddr) -> Option<Share> {
+        self.shares.take(asker)
     }
 
     /// Waits until nothing is being asked any more.
     pub async fn rest(&self) {
-        let all = u32::try_from(MOST).unwrap_or(u32::MAX);
-        // It is never closed.
-        drop(self.permits.acquire_many(all).await);
+        while !self.shares.are_free() {
+            sleep(INTERVAL).await;
+        }
     }
 
     /// The answer from what was said before, if that is still good.

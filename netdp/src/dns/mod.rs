@@ -24,6 +24,7 @@ pub mod privilege;
 pub mod process;
 pub mod resolv_conf;
 pub mod server;
+pub mod shares;
 pub mod socket;
 pub mod source;
 

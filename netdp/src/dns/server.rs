@@ -24,6 +24,7 @@ use super::directory::Directory;
 use super::forward::Forwarder;
 use super::privilege;
 use super::resolv_conf::ResolvConf;
+use super::shares::Shares;
 use super::socket::{self, Datagrams, Envelope, Family};
 use super::source::Source;
 use crate::datapath::{Datapath, Served};
@@ -34,6 +35,8 @@ const THREADS: usize = 2;
 const BATCH: usize = 64;
 /// Connections at a time; one more waits until another ends.
 const CONNECTIONS: usize = 256;
+/// And of them for one asker, who is hung up on beyond it.
+const CONNECTIONS_EACH: usize = 64;
 /// How long a connection may be idle (RFC 7766, 6.2.3).
 const IDLE: Duration = Duration::from_secs(10);
 /// A query has a question and an OPT record: far less than this.
@@ -169,7 +172,7 @@ fn datagram(
     if let Some(answer) = shared.forwarder.remembered(&asked, &beyond, directory) {
         return send(socket, &encode(&answer, limit));
     }
-    let Some(permit) = shared.forwarder.permit() else {
+    let Some(permit) = shared.forwarder.permit(envelope.from.ip()) else {
         return send(socket, &encode(&asked.refused(), limit));
     };
     let (shared, socket, directory) = (Arc::clone(shared), Arc::clone(socket), Arc::clone(directory));
@@ -184,17 +187,19 @@ fn datagram(
 fn accept(shared: &Arc<Shared>, listener: TcpListener) -> Result<(), Error> {
     let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::socket("use a socket"))?;
     let (shared, places) = (Arc::clone(shared), Arc::new(Semaphore::new(CONNECTIONS)));
+    let shares = Shares::new(CONNECTIONS, CONNECTIONS_EACH);
     tokio::spawn(async move {
         // It is never closed.
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, from)) => {
+                    let Some(share) = shares.take(from.ip()) else { continue };
                     let shared = Arc::clone(&shared);
                     tokio::spawn(async move {
                         if let Err(error) = converse(&shared, stream).await {
                             tracing::debug!("a connection ended: {error}");
                         }
-                        drop(place);
+                        drop((place, share));
                     });
                 }
                 Err(error) => {
@@ -219,7 +224,10 @@ async fn converse(shared: &Arc<Shared>, mut stream: TcpStream) -> io::Result<()>
             Decision::Ignore => return Ok(()),
             Decision::Answer(answer) => answer,
             Decision::Forward(asked, beyond) => {
-                match (shared.forwarder.remembered(&asked, &beyond, &directory), shared.forwarder.permit()) {
+                match (
+                    shared.forwarder.remembered(&asked, &beyond, &directory),
+                    shared.forwarder.permit(from),
+                ) {
                     (Some(answer), _) => answer,
                     (None, Some(_permit)) => shared.forwarder.ask(&asked, &beyond, &directory).await,
                     (None, None) => asked.refused(),

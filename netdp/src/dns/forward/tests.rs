@@ -272,7 +272,7 @@ fn an_answer_from_another_port_is_not_seen() {
                 let query = Message::from_vec(&buffer[..length]).unwrap();
                 noted.set(from.port());
                 other.send_to(&answer(&query, 66).to_vec().unwrap(), from).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
                 socket.send_to(&answer(&query, 1).to_vec().unwrap(), from).await.unwrap();
             }
         }));
@@ -344,9 +344,15 @@ fn what_was_answered_is_remembered_for_those_who_ask_the_same_servers() {
 fn no_more_is_asked_at_a_time_than_there_is_room_for() {
     run(async {
         let forwarder = Servers::new().await.forwarder();
-        let all: Vec<_> = (0..MOST).map(|_| forwarder.permit().unwrap()).collect();
-        assert!(forwarder.permit().is_none());
+        let [one, two] = [ip("10.2.0.2"), ip("10.2.0.3")];
+        let all: Vec<_> = (0..EACH).map(|_| forwarder.permit(one).unwrap()).collect();
+        assert!(forwarder.permit(one).is_none());
+        assert!(forwarder.permit(two).is_some(), "there is room for another one");
+        let mut rest = Box::pin(forwarder.rest());
+        let soon = Duration::from_millis(50);
+        assert!(tokio::time::timeout(soon, &mut rest).await.is_err(), "something is being asked");
         drop(all);
-        assert!(forwarder.permit().is_some());
+        rest.await;
+        assert!(forwarder.permit(one).is_some());
     });
 }
