@@ -23,7 +23,7 @@ use netdp_common::{
 use crate::datapath::{Entry, Hook};
 use crate::endpoint_sysctl;
 use crate::model::{
-    Attachment, Bridge, Endpoint, GatewayMode, Host, Mac, Netns, Network, NetworkRoute, Prefilter,
+    Attachment, Bridge, Endpoint, GatewayMode, Host, Lease, Mac, Netns, Network, NetworkRoute, Prefilter,
     PublishedPort, Uplink, v4, v6,
 };
 use crate::ways::Ways;
@@ -107,6 +107,8 @@ pub struct Inside {
     pub mac: Mac,
     /// Its addresses with their subnets' prefix lengths.
     pub addresses: Vec<IpNet>,
+    /// Seconds since 1970 when the IPv4 address is lent no longer; none is never.
+    pub until: Option<u64>,
     /// Settings that were asked for, by their path under `/proc/sys`.
     pub sysctls: Vec<(String, String)>,
     /// Routes beside the default one.
@@ -558,13 +560,15 @@ fn inside(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> In
         netns: endpoint.netns.clone(),
         ifname: attachment.ifname.clone(),
         mac: attachment.mac,
-        addresses: attachment
-            .addresses()
-            .filter_map(|address| Some(network.pool_like(address)?.net_of(address)))
-            .collect(),
+        addresses: attachment.addresses().filter_map(|address| network.net_of(attachment, address)).collect(),
+        until: attachment.lease.as_ref().and_then(Lease::ends),
         sysctls: asked_sysctls(attachment),
-        routes: network.routes().to_vec(),
+        routes: network.routes().iter().chain(lent_routes(attachment)).copied().collect(),
     }
+}
+
+fn lent_routes(attachment: &Attachment) -> &[NetworkRoute] {
+    attachment.lease.as_ref().map_or(&[], |lease| &lease.routes)
 }
 
 fn asked_sysctls(attachment: &Attachment) -> Vec<(String, String)> {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::model::PublishedPort;
 use crate::names::Unresolved;
-use crate::{datapath, dns, host, ipam, lan, netlink, output, plan, process, publish, service, store};
+use crate::{datapath, dhcp, dns, host, ipam, lan, netlink, output, plan, process, publish, service, store};
 
 /// Why a command did not do what it was asked for. The host and the database are as they were before, unless
 /// the message says otherwise.
@@ -56,6 +56,9 @@ pub enum Error {
     /// A network on a LAN.
     #[error(transparent)]
     Lan(#[from] lan::Error),
+    /// An address by DHCP.
+    #[error(transparent)]
+    Dhcp(#[from] dhcp::Error),
     /// Processes that netdp starts itself.
     #[error(transparent)]
     Process(process::Error),
@@ -387,6 +390,7 @@ impl Error {
             Self::Unresolved(Unresolved::Ambiguous { .. }) => Some("give more digits of the id".to_owned()),
             Self::Ipam(error) => error.advice().map(str::to_owned),
             Self::Lan(error) => error.advice().map(str::to_owned),
+            Self::Dhcp(error) => error.advice().map(str::to_owned),
             Self::Process(error) => error.advice().map(str::to_owned),
             Self::Store(error) => error.advice(),
             Self::Config(error) => error.advice(),
@@ -488,6 +492,7 @@ impl Error {
                 | Self::NoPort { .. }
                 | Self::Bind(_)
                 | Self::Ipam(ipam::Error::InUse(_) | ipam::Error::Exhausted(_))
+                | Self::Dhcp(dhcp::Error::Taken { .. })
         )
     }
 

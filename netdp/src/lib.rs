@@ -27,6 +27,7 @@ pub mod config;
 pub mod datapath;
 pub mod deny;
 pub mod desired;
+pub mod dhcp;
 pub mod dns;
 pub mod endpoint_sysctl;
 pub mod error;

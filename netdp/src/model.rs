@@ -8,6 +8,7 @@ mod borrowed;
 mod endpoint;
 mod host;
 mod lan;
+mod lease;
 mod mac;
 mod on_lan;
 mod route;
@@ -26,6 +27,7 @@ pub use endpoint::{
 };
 pub use host::{AddressPool, Host, Mechanism, OtherWays, Prefilter, Uplink};
 pub use lan::{IpvlanMode, Lan, LanMode, MacvlanMode};
+pub use lease::{Lease, Phase};
 pub use mac::Mac;
 pub use on_lan::vlan_of;
 pub use route::NetworkRoute;
@@ -399,9 +401,27 @@ impl Network {
         if address.is_ipv4() { self.pool4() } else { self.pool6() }
     }
 
-    /// Its gateways, IPv4 first; none where nothing leads out of it.
-    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
-        self.pools().filter(|_| !self.is_internal()).filter_map(|pool| pool.gateway)
+    /// Whether a DHCP server of the LAN gives the IPv4 addresses.
+    pub fn is_by_dhcp(&self) -> bool {
+        self.lan().is_some_and(|lan| lan.dhcp)
+    }
+
+    /// Whether its endpoints have IPv4 addresses.
+    pub fn has_ipv4(&self) -> bool {
+        self.pool4().is_some() || self.is_by_dhcp()
+    }
+
+    /// Its gateways as one of its interfaces knows them, IPv4 first; none where nothing leads out of it.
+    pub fn gateways(&self, attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
+        let lent = attachment.lease.as_ref().and_then(|lease| lease.gateway).map(IpAddr::V4);
+        let own = self.pools().filter_map(|pool| pool.gateway);
+        own.chain(lent).filter(|_| !self.is_internal())
+    }
+
+    /// An address of one of its interfaces with the length of its subnet's prefix.
+    pub fn net_of(&self, attachment: &Attachment, address: IpAddr) -> Option<IpNet> {
+        let lent = attachment.lease.as_ref().map(Lease::net).filter(|net| net.addr() == address);
+        lent.or_else(|| self.pool_like(address).map(|pool| pool.net_of(address)))
     }
 
     /// Routes that its containers get beside the default one.

@@ -12,7 +12,9 @@ use comfy_table::{ContentArrangement, Table};
 use serde_json::{Map, Value, json};
 
 use crate::ipam;
-use crate::model::{Attachment, DEFAULT_NETWORK, Endpoint, EndpointOptions, Network, Pool, PublishedPort};
+use crate::model::{
+    Attachment, DEFAULT_NETWORK, Endpoint, EndpointOptions, Lease, Network, Pool, PublishedPort,
+};
 
 pub use process::{add_process, command, status, without_endpoint};
 
@@ -76,15 +78,19 @@ pub fn network(network: &Network, endpoints: &[Endpoint]) -> Value {
         "Created": timestamp(network.created),
         "Scope": "local",
         "Driver": network.driver.name(),
-        "EnableIPv4": is_bare || network.pool4().is_some(),
+        "EnableIPv4": is_bare || network.has_ipv4(),
         "EnableIPv6": network.pool6().is_some(),
-        "IPAM": { "Driver": "default", "Options": {}, "Config": network.pools().map(config).collect::<Vec<_>>() },
+        "IPAM": { "Driver": ipam_driver(network), "Options": {}, "Config": network.pools().map(config).collect::<Vec<_>>() },
         "Internal": network.is_internal(),
         "Containers": containers,
         "Options": network.options,
         "Labels": network.labels,
         "Status": { "IPAM": { "Subnets": usage(network, endpoints) } },
     })
+}
+
+fn ipam_driver(network: &Network) -> &'static str {
+    if network.is_by_dhcp() { "dhcp" } else { "default" }
 }
 
 /// How much of each subnet is left, by Docker's keys.
@@ -122,17 +128,14 @@ fn member(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Va
         "Name": endpoint.name,
         "EndpointID": attachment.id,
         "MacAddress": attachment.mac,
-        "IPv4Address": net(network, attachment.addr4),
-        "IPv6Address": net(network, attachment.addr6),
+        "IPv4Address": net(network, attachment, attachment.addr4),
+        "IPv6Address": net(network, attachment, attachment.addr6),
     })
 }
 
 /// An address with the length of its subnet's prefix; empty for none.
-fn net(network: &Network, address: Option<impl Into<IpAddr>>) -> String {
-    let net = address
-        .map(Into::into)
-        .and_then(|address| network.pool_like(address).map(|pool| pool.net_of(address).to_string()));
-    net.unwrap_or_default()
+fn net(network: &Network, attachment: &Attachment, address: Option<impl Into<IpAddr>>) -> String {
+    text(address.and_then(|address| network.net_of(attachment, address.into())))
 }
 
 /// An endpoint in the form of Docker's `inspect`, with the keys that are about networks. `state` is `running`
@@ -200,28 +203,41 @@ fn exposed(endpoint: &Endpoint) -> Value {
 }
 
 fn joined(network: &Network, endpoint: &Endpoint, attachment: &Attachment) -> Value {
-    let [pool4, pool6] = [network.pool4(), network.pool6()];
-    let gateway = |pool: Option<&Pool>| {
-        let pool = pool.filter(|_| !network.is_internal());
-        text(pool.and_then(|pool| pool.gateway))
+    let gateway = |ipv4: bool| text(network.gateways(attachment).find(|gateway| gateway.is_ipv4() == ipv4));
+    let length = |address: Option<IpAddr>| {
+        address.and_then(|address| network.net_of(attachment, address)).map_or(0, |net| net.prefix_len())
     };
-    let length = |pool: Option<&Pool>| pool.map_or(0, |pool| pool.subnet.prefix_len());
-    json!({
+    let [addr4, addr6] = [attachment.addr4.map(IpAddr::V4), attachment.addr6.map(IpAddr::V6)];
+    let mut joined = json!({
         "Aliases": attachment.options.aliases,
         "DNSNames": dns_names(network, endpoint, attachment),
         "GwPriority": attachment.options.gw_priority,
         "Links": attachment.options.links.iter().map(|(alias, other)| format!("{other}:{alias}")).collect::<Vec<_>>(),
         "NetworkID": network.id,
         "EndpointID": attachment.id,
-        "Gateway": gateway(pool4),
+        "Gateway": gateway(true),
         "IPAddress": text(attachment.addr4),
-        "IPPrefixLen": length(pool4),
-        "IPv6Gateway": gateway(pool6),
+        "IPPrefixLen": length(addr4),
+        "IPv6Gateway": gateway(false),
         "GlobalIPv6Address": text(attachment.addr6),
-        "GlobalIPv6PrefixLen": length(pool6),
+        "GlobalIPv6PrefixLen": length(addr6),
         "MacAddress": attachment.mac,
         "InterfaceName": attachment.ifname,
         "HostInterfaceName": text(network.bridge().map(|_| attachment.veth())),
+    });
+    if network.is_by_dhcp() {
+        joined["DHCP"] = json!(attachment.lease.as_ref().map(lease));
+    }
+    joined
+}
+
+/// What Docker has no keys for.
+fn lease(lease: &Lease) -> Value {
+    json!({
+        "Server": lease.server,
+        "Since": timestamp(lease.since),
+        "Expires": lease.ends().map(timestamp),
+        "NameServers": lease.name_servers,
     })
 }
 

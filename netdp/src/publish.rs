@@ -446,6 +446,7 @@ mod tests {
             ifname: "eth0".to_owned(),
             options: crate::model::AttachmentOptions::default(),
             ports: Vec::new(),
+            lease: None,
         }
     }
 

@@ -143,6 +143,7 @@ mod tests {
             ifname: "eth0".to_owned(),
             options: crate::model::AttachmentOptions::default(),
             ports: vec![port],
+            lease: None,
         };
         Endpoint {
             id: Id::stored(format!("{last:064x}")),

@@ -8,6 +8,7 @@ mod defaults;
 mod deny;
 mod file;
 mod holders;
+mod leases;
 mod limits;
 mod log;
 mod rows;
@@ -33,6 +34,7 @@ use crate::model::{Attachment, Driver, Endpoint, EndpointOptions, Network, Publi
 use crate::names::Id;
 
 use file::{create, exists, has_whole_pages, remove};
+use leases::Leases;
 use rows::{ENDPOINTS, attachment, endpoint, json, network, parsed, port};
 
 pub use deny::Denied;
@@ -360,7 +362,8 @@ impl Store {
     /// All endpoints, oldest first.
     pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
         let rows = self.rows(&format!("{ENDPOINTS} ORDER BY number"), [], endpoint)?;
-        rows.into_iter().map(|row| self.with_attachments(row)).collect()
+        let leases = self.leases()?;
+        rows.into_iter().map(|row| self.with_attachments(row, &leases)).collect()
     }
 
     /// The endpoint of that name.
@@ -376,19 +379,26 @@ impl Store {
 
     fn one(&self, sql: &str, key: impl rusqlite::Params) -> Result<Option<Endpoint>, Error> {
         match self.connection.query_row(sql, key, endpoint) {
-            Ok(row) => self.with_attachments(row).map(Some),
+            Ok(row) => self.with_attachments(row, &self.leases()?).map(Some),
             Err(rusqlite::Error::QueryReturnedNoRows) => Ok(None),
             Err(source) => Err(self.error(source)),
         }
     }
 
-    fn with_attachments(&self, (number, mut endpoint): (i64, Endpoint)) -> Result<Endpoint, Error> {
+    fn with_attachments(
+        &self,
+        (number, mut endpoint): (i64, Endpoint),
+        leases: &Leases,
+    ) -> Result<Endpoint, Error> {
         let sql = "SELECT number, id, network, addr4, addr6, mac, ifname, options FROM attachments \
                    WHERE endpoint = ?1 ORDER BY number";
         for (number, mut attachment) in self.rows(sql, [number], attachment)? {
             let sql = "SELECT protocol, host_port, host_address, container_port, sources FROM ports \
                        WHERE attachment = ?1 ORDER BY container_port, protocol, host_address, host_port";
             attachment.ports = self.rows(sql, [number], port)?;
+            // One of another address is an offer that is not taken yet.
+            let lease = leases.get(attachment.id.as_str());
+            attachment.lease = lease.filter(|lease| Some(lease.address.addr()) == attachment.addr4).cloned();
             endpoint.attachments.push(attachment);
         }
         Ok(endpoint)
@@ -518,6 +528,9 @@ impl Change<'_> {
             ],
         )?;
         let number = self.transaction.last_insert_rowid();
+        if let Some(lease) = &attachment.lease {
+            self.keep_lease(&attachment.id, lease)?;
+        }
         attachment.ports.iter().try_for_each(|port| self.add_port(number, port))
     }
 
@@ -556,11 +569,13 @@ impl Change<'_> {
 
     /// Removes one interface of an endpoint with its ports.
     pub fn remove_attachment(&self, id: &Id) -> Result<(), Error> {
+        self.leave_lease(id)?;
         self.execute("DELETE FROM attachments WHERE id = ?1", [id.as_str()])
     }
 
     /// Removes an endpoint with all that belongs to it.
     pub fn remove_endpoint(&self, id: &Id) -> Result<(), Error> {
+        self.leave_leases_of(id)?;
         self.execute("DELETE FROM endpoints WHERE id = ?1", [id.as_str()])
     }
 

@@ -87,7 +87,7 @@ impl Ways {
             ifname: attachment.ifname.clone(),
             network: network.number,
             gateways: network
-                .gateways()
+                .gateways(attachment)
                 .filter_map(|gateway| Some((attachment.address_like(gateway)?, gateway)))
                 .collect(),
         });
@@ -153,6 +153,7 @@ mod tests {
                 ifname: format!("eth{index}"),
                 options: AttachmentOptions { gw_priority: *priority, ..AttachmentOptions::default() },
                 ports: Vec::new(),
+                lease: None,
             }
         });
         Endpoint {

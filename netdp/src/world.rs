@@ -4,6 +4,7 @@ mod borrowed;
 pub(crate) mod fragments;
 pub(crate) mod inside;
 mod lan;
+mod lease;
 mod occupied;
 mod prefilter;
 mod ways;
@@ -389,18 +390,9 @@ impl Kernel {
         netns::in_netns(ns.as_fd(), || set_inside(inside))??;
         let netlink = Netlink::in_netns(&ns)?;
         let link = link_in(&netlink, &inside.ifname).await?;
-        for address in &inside.addresses {
-            netlink.add_address(link.index, *address).await?;
-        }
+        Self::add_addresses(&netlink, link.index, inside).await?;
         netlink.set_up(link.index).await?;
-        for route in &inside.routes {
-            match netlink.add_route(route.to, route.via, link.index).await {
-                // Of several networks with the same route the first one has it.
-                Err(error) if error.is_exists() => {}
-                result => result?,
-            }
-        }
-        Ok(())
+        Self::add_routes(&netlink, link.index, inside).await
     }
 
     /// What the way out takes, where that is less than the network's own links do: a container that knows it does not have to

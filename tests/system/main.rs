@@ -10,6 +10,7 @@ mod connect;
 mod crash;
 mod deep;
 mod deny;
+mod dhcp;
 mod dns;
 mod dns_load;
 mod follow;

@@ -14,6 +14,7 @@ fn expected() -> Expected {
         netns: Netns { path: "/run/netns/c".into(), device: 4, inode: 1 },
         ifname: "eth0".to_owned(),
         mac: Mac(MAC),
+        until: None,
         addresses: vec!["10.0.0.2/16".parse().unwrap()],
         sysctls: Vec::new(),
         routes: Vec::new(),

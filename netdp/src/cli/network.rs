@@ -44,7 +44,8 @@ pub enum Network {
     netdp network create -o trusted-interfaces=eth1:eth2 near  published ports at containers' own addresses too, by these\n  \
     netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
     netdp network create -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
-    netdp network create -o bridge-name=br0 lan               a bridge of yours with its ports\n\n\
+    netdp network create -o bridge-name=br0 lan               a bridge of yours with its ports\n  \
+    netdp network create -d macvlan -o parent=eth1 --ipam-driver dhcp lan   addresses by the LAN's DHCP server\n\n\
     Options of -o: masquerade, icc, mtu, bridge-name, parent, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
     gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family), trusted-interfaces,\n\
     or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
@@ -52,6 +53,9 @@ pub struct NetworkCreate {
     /// What kind of network it is.
     #[arg(short, long, value_enum, default_value = "bridge")]
     pub driver: DriverArg,
+    /// Who gives the endpoints their addresses.
+    #[arg(long = "ipam-driver", value_enum, value_name = "DRIVER", default_value = "default")]
+    pub ipam: IpamArg,
     /// The network's addresses, once per family; a free subnet is chosen without it.
     #[arg(long = "subnet", value_name = "CIDR")]
     pub subnets: Vec<IpNet>,
@@ -102,6 +106,15 @@ pub enum DriverArg {
     None,
     /// Not supported in this version.
     Overlay,
+}
+
+/// Who gives addresses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum IpamArg {
+    /// netdp itself: the lowest free one of the subnet.
+    Default,
+    /// A DHCP server of the LAN, of macvlan networks.
+    Dhcp,
 }
 
 /// `netdp network ls`

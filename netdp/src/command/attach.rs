@@ -5,6 +5,7 @@ use std::io::Write;
 use super::Context;
 use super::host_gateway::HostGateway;
 use super::join::{Container, Request, join};
+use super::lease::{self, Applicant, Granted};
 use crate::Error;
 use crate::cli::{Attach, LinkArg};
 use crate::host::bpffs;
@@ -20,6 +21,8 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
         return Err(Error::NotUp);
     }
     let container = Container::open(args.netns.as_deref(), args.pid)?;
+    let applicant = Applicant { name: &args.name, ip: args.interface.ip, mac: args.interface.mac_address };
+    let granted = lease::ask_ahead(&context.place, &args.network, applicant).await?;
     let mut session = Session::begin(&context.place).await?;
     session.kernel.datapath()?;
     let networks = session.store.networks()?;
@@ -27,7 +30,7 @@ pub(super) async fn attach<W: Write>(context: &mut Context<'_, W>, args: &Attach
     network_scoped(network, &args.aliases)?;
     let known = session.store.endpoint(args.name.as_str())?.map(|endpoint| endpoint.id);
     Processes::of(&session.place).name_is_free(&args.name, known.as_ref())?;
-    let mut request = request(args);
+    let mut request = request(args, granted);
     request.attachment.links = links(&session, network, args)?;
     request.endpoint.extra_hosts = HostGateway::of(&session.store, &networks)?.lines(&args.add_hosts)?;
     let endpoint = join(&mut session, &networks, network, &container, &request).await?;
@@ -70,7 +73,7 @@ fn links(session: &Session, network: &Network, args: &Attach) -> Result<Vec<(Str
     args.links.iter().map(link).collect()
 }
 
-fn request(args: &Attach) -> Request {
+fn request(args: &Attach, granted: Option<Granted>) -> Request {
     Request {
         id: None,
         name: args.name.clone(),
@@ -86,6 +89,7 @@ fn request(args: &Attach) -> Request {
             sysctls: args.interface.asked_sysctls(),
         },
         endpoint: options(args),
+        granted,
     }
 }
 

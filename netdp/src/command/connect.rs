@@ -6,10 +6,11 @@ use super::Context;
 use super::attach::network_scoped;
 use super::detach::{self, Rest};
 use super::join::{Container, Request, join};
+use super::lease::{self, Applicant, Granted};
 use crate::Error;
 use crate::cli::{NetworkConnect, NetworkDisconnect};
 use crate::host::bpffs;
-use crate::instance::{Session, find_endpoint, find_network};
+use crate::instance::{self, Place, Session, find_endpoint, find_network};
 use crate::model::{AttachmentOptions, EndpointOptions};
 use crate::store::Store;
 use crate::world::open_netns;
@@ -22,6 +23,7 @@ pub(super) async fn connect<W: Write>(
     if !bpffs::is_mounted(&bpffs::path(&context.place.run_dir)) {
         return Err(Error::NotUp);
     }
+    let granted = ask_ahead(&context.place, args).await?;
     let mut session = Session::begin(&context.place).await?;
     session.kernel.datapath()?;
     let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
@@ -53,8 +55,19 @@ pub(super) async fn connect<W: Write>(
             sysctls: interface.asked_sysctls(),
         },
         endpoint: EndpointOptions::default(),
+        granted,
     };
     join(&mut session, &networks, network, &container, &request).await.map(drop)
+}
+
+async fn ask_ahead(place: &Place, args: &NetworkConnect) -> Result<Option<Granted>, Error> {
+    let (_, endpoints) = instance::read(place)?;
+    let Ok(endpoint) = find_endpoint(&endpoints, &args.endpoint) else { return Ok(None) };
+    // One that is gone is told so before a server is asked.
+    open_netns(&endpoint.netns)?;
+    let interface = &args.interface;
+    let applicant = Applicant { name: &endpoint.name, ip: interface.ip, mac: interface.mac_address };
+    lease::ask_ahead(place, &args.network, applicant).await
 }
 
 /// Takes an endpoint off one network. It stays, as a container in Docker does, also without any.

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Context, heir};
+use super::{Context, heir, lease};
 use crate::Error;
 use crate::cli::Detach;
 use crate::instance::{self, Part, Session, find_endpoint, find_network, network_of};
@@ -69,6 +69,7 @@ pub(super) async fn take_off(
         Error::all([served, cleared].into_iter().filter_map(Result::err).collect())?;
     }
     session.unmark()?;
+    lease::give_back(session);
     Ok(hosts::refresh(&session.place, &remainder)?)
 }
 

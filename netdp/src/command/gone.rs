@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::detach;
+use super::{detach, lease};
 use crate::Error;
 use crate::instance::{self, Session};
 use crate::model::{Endpoint, Network};
@@ -78,5 +78,6 @@ async fn set_free(session: &mut Session, networks: &[Network], gone: &[Endpoint]
             detach::clear(&mut session.kernel, networks, &endpoint.attachments, endpoint).await?;
         }
     }
+    lease::give_back(session);
     Ok(true)
 }

@@ -305,6 +305,7 @@ mod tests {
             ifname: "eth0".to_owned(),
             options: crate::model::AttachmentOptions::default(),
             ports: Vec::new(),
+            lease: None,
         }
     }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::commit::commit;
 use super::host_ports::{self, Listening};
+use super::lease::{self, Applicant, Granted};
 use super::{detach, gone, repeated};
 use crate::Error;
 use crate::desired::veth_alias;
@@ -15,7 +16,7 @@ use crate::instance::{self, Part, Session};
 use crate::ipam;
 use crate::lan;
 use crate::model::{
-    Attachment, AttachmentOptions, Endpoint, EndpointOptions, LanMode, Mac, Netns, Network, Pool,
+    Attachment, AttachmentOptions, Endpoint, EndpointOptions, LanMode, Lease, Mac, Netns, Network, Pool,
     PublishedPort, v4, v6,
 };
 use crate::names::{Id, Name, random_bytes};
@@ -45,6 +46,8 @@ pub(super) struct Request {
     pub attachment: AttachmentOptions,
     /// What else the endpoint is to have.
     pub endpoint: EndpointOptions,
+    /// The address that a DHCP server has lent, if it was asked already.
+    pub granted: Option<Granted>,
 }
 
 /// Joins a namespace to a network, or leaves everything as it was. The same again changes nothing.
@@ -150,16 +153,67 @@ impl Join<'_> {
     /// Joins, or leaves everything as it was.
     async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
         let known = self.known(session).await?;
+        let granted = self.granted(session, &known).await?;
+        let result = self.join_with(session, networks, known, granted.as_ref()).await;
+        self.see_to_lease(session, granted.as_ref(), &result)?;
+        result
+    }
+
+    async fn join_with(
+        &self,
+        session: &mut Session,
+        networks: &[Network],
+        known: Known,
+        granted: Option<&Granted>,
+    ) -> Result<Endpoint, Error> {
         session.kernel.heed_signals()?;
         session.mark([])?;
-        let mut result = self.join(session, networks, known).await;
+        let mut result = self.join(session, networks, known, granted).await;
         // What is asked for may be that of an endpoint which is gone, and nobody has noticed.
         if result.as_ref().is_err_and(Error::is_taken) && gone::release_ending(session, networks).await? {
             let known = self.known(session).await?;
-            result = self.join(session, networks, known).await;
+            result = self.join(session, networks, known, granted).await;
         }
         session.unmark()?;
         result
+    }
+
+    /// The address that a server has lent, asked for now if it was not before.
+    async fn granted(&self, session: &Session, known: &Known) -> Result<Option<Granted>, Error> {
+        let is_member = |endpoint: &Endpoint| {
+            endpoint.attachments.iter().any(|attachment| attachment.network == self.network.number)
+        };
+        match known {
+            Known::Same(endpoint) if is_member(endpoint) => Ok(self.request.granted.clone()),
+            _ if self.request.granted.is_some() => Ok(self.request.granted.clone()),
+            _ if session.is_rehearsal() => Ok(None),
+            _ => lease::obtain(&session.store, &session.kernel, self.network, self.applicant()).await,
+        }
+    }
+
+    fn applicant(&self) -> Applicant<'_> {
+        Applicant { name: &self.request.name, ip: self.request.ip, mac: self.request.mac_address }
+    }
+
+    /// A lease that no attachment has goes back, and so does that of an endpoint whose place this one has taken.
+    fn see_to_lease(
+        &self,
+        session: &Session,
+        granted: Option<&Granted>,
+        result: &Result<Endpoint, Error>,
+    ) -> Result<(), Error> {
+        if !self.network.is_by_dhcp() {
+            return Ok(());
+        }
+        let attachments = result.as_ref().map_or(&[][..], |endpoint| &endpoint.attachments);
+        let made = granted.and_then(|granted| attachments.iter().find(|it| it.id == granted.id));
+        match (granted, made) {
+            (Some(granted), None) => lease::leave(&session.store, &granted.id)?,
+            (_, Some(attachment)) => lease::tell_if_unattended(&session.place, attachment),
+            (None, None) => {}
+        }
+        lease::give_back(session);
+        Ok(())
     }
 
     async fn join(
@@ -167,6 +221,7 @@ impl Join<'_> {
         session: &mut Session,
         networks: &[Network],
         known: Known,
+        granted: Option<&Granted>,
     ) -> Result<Endpoint, Error> {
         let change = session.store.begin()?;
         if let Known::Gone(endpoint) = &known {
@@ -174,7 +229,7 @@ impl Join<'_> {
             change.remove_endpoint(&endpoint.id)?;
             detach::clear(&mut session.kernel, networks, &endpoint.attachments, endpoint).await?;
         }
-        let plan = self.plan(session, known).await?;
+        let plan = self.plan(session, known, granted).await?;
         let (Plan::Present(endpoint) | Plan::Further(endpoint) | Plan::New(endpoint)) = &plan;
         let joined = endpoint.attachments.iter().find(|it| it.network == self.network.number);
         let Some(attachment) = joined else { return Ok(endpoint.clone()) };
@@ -217,10 +272,10 @@ impl Join<'_> {
         Err(Error::OtherNetns { name, path })
     }
 
-    async fn plan(&self, session: &Session, known: Known) -> Result<Plan, Error> {
+    async fn plan(&self, session: &Session, known: Known, granted: Option<&Granted>) -> Result<Plan, Error> {
         let Known::Same(mut endpoint) = known else {
             let mut endpoint = self.endpoint()?;
-            endpoint.attachments.push(self.attachment(session, &[]).await?);
+            endpoint.attachments.push(self.attachment(session, &[], granted).await?);
             return Ok(Plan::New(endpoint));
         };
         if let Some(present) = endpoint.attachments.iter().find(|it| it.network == self.network.number) {
@@ -228,7 +283,7 @@ impl Join<'_> {
             return Ok(Plan::Present(endpoint));
         }
         self.same_endpoint(&endpoint)?;
-        let attachment = self.attachment(session, &ports_beside(&endpoint, None)).await?;
+        let attachment = self.attachment(session, &ports_beside(&endpoint, None), granted).await?;
         endpoint.attachments.push(attachment);
         Ok(Plan::Further(endpoint))
     }
@@ -246,15 +301,23 @@ impl Join<'_> {
     }
 
     /// `elsewhere` is what the endpoint has published by other interfaces.
-    async fn attachment(&self, session: &Session, elsewhere: &[PublishedPort]) -> Result<Attachment, Error> {
+    async fn attachment(
+        &self,
+        session: &Session,
+        elsewhere: &[PublishedPort],
+        granted: Option<&Granted>,
+    ) -> Result<Attachment, Error> {
         let used = self.used(session).await?;
-        let [addr4, addr6] = self.addresses(&used)?;
+        let [addr4, addr6] = self.addresses(&used, granted.map(|granted| &granted.lease))?;
         let mut attachment = Attachment {
-            id: Id::random().map_err(Error::io("read random bytes"))?,
+            id: granted
+                .map_or_else(Id::random, |granted| Ok(granted.id.clone()))
+                .map_err(Error::io("read random bytes"))?,
             network: self.network.number,
             addr4: addr4.and_then(v4),
             addr6: addr6.and_then(v6),
             mac: self.mac(addr4.and_then(v4))?,
+            lease: granted.map(|granted| granted.lease.clone()),
             ifname: self.ifname(session).await?,
             options: self.request.attachment.clone(),
             ports: Vec::new(),
@@ -276,7 +339,7 @@ impl Join<'_> {
     }
 
     /// One of each family that the network has: as asked for, else the lowest free one.
-    fn addresses(&self, used: &BTreeSet<IpAddr>) -> Result<[Option<IpAddr>; 2], Error> {
+    fn addresses(&self, used: &BTreeSet<IpAddr>, lent: Option<&Lease>) -> Result<[Option<IpAddr>; 2], Error> {
         let choose = |pool: Option<&Pool>, asked: Option<IpAddr>, family| match (pool, asked) {
             (Some(pool), Some(asked)) => Ok(Some(ipam::claim(pool, asked, used)?)),
             (Some(pool), None) => Ok(Some(ipam::next_free(pool, used)?)),
@@ -287,14 +350,19 @@ impl Join<'_> {
         };
         // An interface without IPv6 has no address that could be sent to.
         let pool6 = self.network.pool6().filter(|_| !self.request.attachment.is_without_ipv6());
-        Ok([
-            choose(self.network.pool4(), self.request.ip.map(IpAddr::V4), "IPv4")?,
-            choose(pool6, self.request.ip6.map(IpAddr::V6), "IPv6")?,
-        ])
+        let addr4 = if self.network.is_by_dhcp() {
+            lent.map(|lease| lease::free(lease, self.network, used).map(IpAddr::V4)).transpose()?
+        } else {
+            choose(self.network.pool4(), self.request.ip.map(IpAddr::V4), "IPv4")?
+        };
+        Ok([addr4, choose(pool6, self.request.ip6.map(IpAddr::V6), "IPv6")?])
     }
 
-    /// As asked for, else that of the IPv4 address, else any.
+    /// As asked for, else that of the IPv4 address, else any; where a DHCP server knows it by it, always the same.
     fn mac(&self, addr4: Option<Ipv4Addr>) -> Result<Mac, Error> {
+        if self.network.is_by_dhcp() {
+            return Ok(self.applicant().mac(self.network));
+        }
         match (self.request.mac_address, addr4) {
             (Some(mac), _) => Ok(mac),
             (None, Some(address)) => Ok(Mac::of_address(address)),

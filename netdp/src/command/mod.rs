@@ -19,6 +19,8 @@ mod host_gateway;
 mod host_ports;
 mod inspect;
 mod join;
+mod lease;
+mod lease_keeper;
 mod limits;
 mod logs;
 mod network;

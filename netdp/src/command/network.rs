@@ -9,8 +9,9 @@ use super::commit::commit;
 use super::network_parent;
 use crate::Error;
 use crate::bridge_options::{self, Options, given};
-use crate::cli::DriverArg;
+use crate::cli::{DriverArg, IpamArg};
 use crate::desired::Desired;
+use crate::dhcp;
 use crate::host::pools;
 use crate::host::sysctl::Sysctl;
 use crate::instance::{self, Session};
@@ -48,6 +49,8 @@ pub(super) struct Request {
     pub options: Vec<(String, String)>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Who gives the addresses.
+    pub ipam: IpamArg,
 }
 
 impl Request {
@@ -58,6 +61,9 @@ impl Request {
             return Err(Error::NoFamilies);
         }
         Families::read(self)?;
+        if self.ipam == IpamArg::Dhcp {
+            self.check_dhcp(kind)?;
+        }
         match kind {
             None => {
                 let options = Options::read(&self.options)?;
@@ -84,6 +90,32 @@ impl Request {
             defaults.get(driver).into_iter().flatten().filter(|(key, _)| !given.contains(&name(key)));
         self.options = lacking.cloned().chain(self.options).collect();
         self
+    }
+
+    /// Where a server gives the addresses, nothing can be said of them here.
+    fn check_dhcp(&self, kind: Option<lan::Kind>) -> Result<(), Error> {
+        let said = [
+            (!self.subnets.is_empty(), "--subnet"),
+            (!self.gateways.is_empty(), "--gateway"),
+            (!self.ip_ranges.is_empty(), "--ip-range"),
+            (!self.aux_addresses.is_empty(), "--aux-address"),
+        ];
+        if let Some((_, what)) = said.iter().find(|(is_said, _)| *is_said) {
+            return Err(dhcp::Error::ChosenByServer(what).into());
+        }
+        if self.ipv6 || !self.ipv4 {
+            let what = if self.ipv6 {
+                "--ipv6 is not known with it"
+            } else {
+                "--ipv4=false leaves nothing to ask for"
+            };
+            return Err(dhcp::Error::Family(what).into());
+        }
+        match kind {
+            Some(lan::Kind::Macvlan) => Ok(()),
+            Some(lan::Kind::Ipvlan) => Err(dhcp::Error::Ipvlan.into()),
+            None => Err(dhcp::Error::NotOnLan("bridge").into()),
+        }
     }
 
     /// None is a bridge.
@@ -239,11 +271,13 @@ async fn on_lan(
     network_parent::is_nobodys(networks, &options.parent)?;
     let of_networks: Vec<Taken> = taken_by(networks).collect();
     let taken: Vec<Taken> = of_networks.iter().cloned().chain(session.kernel.taken().await?).collect();
-    let Pools { pool4, pool6, new_ula } = families.choose(&session.store, &of_networks, &taken)?;
+    let dhcp = request.ipam == IpamArg::Dhcp;
+    let Pools { pool4, pool6, new_ula } =
+        if dhcp { Pools::default() } else { families.choose(&session.store, &of_networks, &taken)? };
     let both: Vec<&Pool> = pool4.iter().chain(&pool6).collect();
     let routes = routes::resolve(&options.routes, &both, Hops::Anybody)?;
     let lan::Options { parent, mode, mtu, .. } = options;
-    let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal, routes };
+    let lan = Lan { parent, mode, mtu, pool4, pool6, internal: request.internal, routes, dhcp };
     // A VLAN is made with the network, so that only what it is a VLAN of can be looked at.
     match (session.kernel.parent(&lan.parent).await, lan.vlan()) {
         (Ok(_), _) => session.kernel.try_lan(&lan.parent, lan.mode).await?,
@@ -286,6 +320,7 @@ struct Families {
 }
 
 /// What they come to.
+#[derive(Default)]
 struct Pools {
     pool4: Option<Pool>,
     pool6: Option<Pool>,

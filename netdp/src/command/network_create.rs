@@ -37,6 +37,7 @@ fn request(args: &NetworkCreate) -> Request {
         internal: args.internal,
         options: args.options.clone(),
         labels: args.labels.iter().cloned().collect(),
+        ipam: args.ipam,
     }
 }
 

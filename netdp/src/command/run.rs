@@ -212,6 +212,7 @@ impl Making<'_> {
                 ifname: None,
                 attachment: wanted.options.clone(),
                 endpoint: record.options.clone(),
+                granted: None,
             };
             endpoint = Some(join(session, self.networks, wanted.network, &container, &request).await?);
         }

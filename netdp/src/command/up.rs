@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 use netdp_common::Limit;
+use tokio::select;
 
 use super::commit::commit;
-use super::{Context, check, configured, detach, gone, network, rehearsal, run, status};
+use super::{Context, check, configured, detach, gone, lease, lease_keeper, network, rehearsal, run, status};
 use crate::Error;
 use crate::clash;
 use crate::cli::Up;
@@ -96,7 +97,7 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
             }
             serve(&place, &chosen.uplinks, ending, &mut resolver).await
         }
-        None => Ok(()),
+        None => lease_keeper::once(&place).await,
     }
 }
 
@@ -145,6 +146,7 @@ pub(super) async fn bring_up(session: &mut Session, chosen: &Chosen) -> Result<V
     };
     add_premade(&change, &session.store.networks()?, chosen.config.is_none(), taken, mtu)?;
     network::follow_uplink(&change, &session.store.networks()?, uplink)?;
+    lease::end_overdue(&change, &endpoints)?;
     session.kernel.set_flows(session.store.limit(Limit::Table)?);
     if was_up && !session.is_rehearsal() {
         session.kernel.load().await?;
@@ -155,6 +157,7 @@ pub(super) async fn bring_up(session: &mut Session, chosen: &Chosen) -> Result<V
     session.unmark()?;
     result?;
     clear_lans(session, &networks, &endpoints).await?;
+    lease::give_back(session);
     Ok(deeds)
 }
 
@@ -300,7 +303,9 @@ async fn serve(
         }
         Ok(())
     };
-    let served: Result<(), service::Error> =
-        service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync, overdue, resolver).await;
-    Ok(served?)
+    let served = service::serve::<Error>(kernel.datapath()?, uplinks, ending, resync, overdue, resolver);
+    select! {
+        served = served => Ok(served?),
+        never = lease_keeper::keep(place) => match never {},
+    }
 }

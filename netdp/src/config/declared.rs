@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Item;
 use super::{Error, Place, each, words};
-use crate::cli::DriverArg;
+use crate::cli::{DriverArg, IpamArg};
 use crate::host::pools;
 use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Mac};
 use crate::names::Name;
@@ -43,10 +43,13 @@ pub struct DeclaredNetwork {
     pub options: Vec<(String, String)>,
     /// `labels`
     pub labels: BTreeMap<String, String>,
+    /// `ipam-driver`
+    pub ipam: IpamArg,
 }
 
-const NETWORK: [&str; 10] = [
+const NETWORK: [&str; 11] = [
     "driver",
+    "ipam-driver",
     "subnet",
     "gateway",
     "ip-range",
@@ -81,6 +84,7 @@ impl DeclaredNetwork {
             ipv6: false,
             options: Vec::new(),
             labels: BTreeMap::new(),
+            ipam: IpamArg::Default,
         };
         for (key, item) in item.entries("a table: [network.NAME]")? {
             network.set(key, &item)?;
@@ -91,6 +95,11 @@ impl DeclaredNetwork {
     fn set(&mut self, key: &str, item: &Item<'_>) -> Result<(), Error> {
         match key {
             "driver" => self.driver = driver(item)?,
+            "ipam-driver" => {
+                let drivers = "default or dhcp";
+                let name = item.text(drivers)?;
+                self.ipam = IpamArg::from_str(name, false).map_err(|_| item.wrong(drivers))?;
+            }
             "subnet" => self.subnets = each(item, |it| it.parse("prefixes, as in 10.5.0.0/16"))?,
             "gateway" => self.gateways = each(item, |it| it.parse("addresses"))?,
             "ip-range" => self.ip_ranges = each(item, |it| it.parse("prefixes, as in 10.5.4.0/24"))?,

@@ -51,7 +51,7 @@ impl Desired {
             draft: attachment.veth(),
             parent: lan.parent.clone(),
             mode: lan.mode,
-            mtu: lan.mtu,
+            mtu: lan.mtu.or(attachment.lease.as_ref().and_then(|lease| lease.mtu)),
             inside: super::inside(network, endpoint, attachment),
         };
         self.lans.insert(link.alias.clone(), link);

@@ -43,6 +43,7 @@ pub(super) fn endpoint(name: &str, last: u8, joined: &[(u32, AttachmentOptions)]
         ifname: "eth0".to_owned(),
         options: options.clone(),
         ports: Vec::new(),
+        lease: None,
     };
     Endpoint {
         id: Id::random().unwrap(),

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mac;
+use super::{Lease, Mac};
 use crate::names::{Id, Name};
 use crate::sources::Sources;
 
@@ -126,6 +126,9 @@ pub struct Attachment {
     pub options: AttachmentOptions,
     /// Ports of the host that lead to it.
     pub ports: Vec<PublishedPort>,
+    /// How a DHCP server has lent it its IPv4 address.
+    #[serde(default)]
+    pub lease: Option<Lease>,
 }
 
 impl Attachment {

@@ -22,6 +22,9 @@ pub struct Lan {
     /// Routes that containers get beside the default one.
     #[serde(default)]
     pub routes: Vec<NetworkRoute>,
+    /// A DHCP server of the LAN gives the IPv4 addresses.
+    #[serde(default)]
+    pub dhcp: bool,
 }
 
 impl Lan {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::{Id, Name};
+
 /// An Ethernet address.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(try_from = "String", into = "String")]
@@ -17,6 +19,15 @@ impl Mac {
     pub fn of_address(address: Ipv4Addr) -> Self {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
+    }
+
+    /// That of an endpoint in a network, always the same: who has a list of MACs finds it there again. By FNV-1a, which differs for
+    /// each of many names and has to withstand nobody.
+    pub fn of_member(network: &Id, name: &Name) -> Self {
+        let text = network.as_str().bytes().chain([b'/']).chain(name.as_str().bytes());
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let [_, _, bytes @ ..] = text.fold(0xcbf2_9ce4_8422_2325, step).to_be_bytes();
+        Self::local(bytes)
     }
 
     /// The address that an interface of this MAC gives itself on its link (RFC 4291, appendix A).

@@ -7,11 +7,13 @@ use rtnetlink::{
     AddressMessageBuilder,
     packet_route::{
         RouteNetlinkMessage,
-        address::{AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope},
+        address::{
+            AddressAttribute, AddressFlags, AddressHeaderFlags, AddressMessage, AddressScope, CacheInfo,
+        },
     },
 };
 
-use super::{CHANGE, CREATE, Error, Netlink, Request};
+use super::{CHANGE, CREATE, Error, Netlink, REPLACE, Request};
 
 /// One address of one interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,20 +43,35 @@ impl Netlink {
     pub async fn add_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let object = format!("{net} to interface number {index}");
         let what = Request { operation: "add address", object: &object };
-        let mut message = match net {
-            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-        };
+        let mut message = message(index, net);
         if matches!(net, IpNet::V6(_)) {
             message.header.flags |= AddressHeaderFlags::Nodad;
         }
         self.execute(what, RouteNetlinkMessage::NewAddress(message), CREATE).await
+    }
+
+    /// Gives it an address for so many seconds, `u32::MAX` for ever; one that it has is its own for so long from now on. After
+    /// that the kernel takes it away.
+    pub async fn lend_address(&self, index: u32, net: IpNet, seconds: u32) -> Result<(), Error> {
+        let object = format!("{net} to interface number {index}");
+        let what = Request { operation: "lend address", object: &object };
+        let mut message = message(index, net);
+        let mut validity = CacheInfo::default();
+        (validity.ifa_valid, validity.ifa_preferred) = (seconds, seconds);
+        message.attributes.push(AddressAttribute::CacheInfo(validity));
+        self.execute(what, RouteNetlinkMessage::NewAddress(message), REPLACE).await
+    }
+}
+
+fn message(index: u32, net: IpNet) -> AddressMessage {
+    let length = net.prefix_len();
+    match net {
+        IpNet::V4(net) => {
+            AddressMessageBuilder::<Ipv4Addr>::new().index(index).address(net.addr(), length).build()
+        }
+        IpNet::V6(net) => {
+            AddressMessageBuilder::<Ipv6Addr>::new().index(index).address(net.addr(), length).build()
+        }
     }
 }
 
@@ -63,17 +80,7 @@ impl Netlink {
     pub async fn delete_address(&self, index: u32, net: IpNet) -> Result<(), Error> {
         let object = format!("{net} from interface number {index}");
         let what = Request { operation: "remove address", object: &object };
-        let message = match net {
-            IpNet::V4(net) => AddressMessageBuilder::<Ipv4Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-            IpNet::V6(net) => AddressMessageBuilder::<Ipv6Addr>::new()
-                .index(index)
-                .address(net.addr(), net.prefix_len())
-                .build(),
-        };
-        match self.execute(what, RouteNetlinkMessage::DelAddress(message), CHANGE).await {
+        match self.execute(what, RouteNetlinkMessage::DelAddress(message(index, net)), CHANGE).await {
             Err(error) if error.is_missing() => Ok(()),
             result => result,
         }

@@ -85,6 +85,7 @@ pub(super) fn attachment(row: &Row<'_>) -> rusqlite::Result<(i64, Attachment)> {
         ifname: row.get(6)?,
         options: row.get::<_, Json<_>>(7)?.0,
         ports: Vec::new(),
+        lease: None,
     };
     Ok((row.get(0)?, attachment))
 }

@@ -35,6 +35,7 @@ fn an_endpoint(name: &str, network: u32, host_port: u16) -> Endpoint {
         ifname: "eth0".to_owned(),
         options: AttachmentOptions::default(),
         ports: vec![port],
+        lease: None,
     };
     Endpoint {
         id: Id::random().unwrap(),

@@ -92,6 +92,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("system", "configured::", CONTROLLER),
     ("system", "connect::", CONTROLLER),
     ("system", "deep::", CONTROLLER),
+    ("system", "dhcp::", CONTROLLER),
     ("system", "dns::", CONTROLLER),
     ("system", "dns_load::", RATE),
     ("system", "follow_networks::", CONTROLLER),

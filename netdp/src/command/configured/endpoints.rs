@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -169,7 +170,7 @@ impl Interface<'_> {
                 found.push(format!("{key} is to be {asked} instead of {is}"));
             }
         };
-        let text = |address: Option<std::net::IpAddr>| address.map_or("none".to_owned(), |it| it.to_string());
+        let text = |address: Option<IpAddr>| address.map_or("none".to_owned(), |it| it.to_string());
         compare("ip", ip.map(|ip| ip.to_string()), text(present.addr4.map(Into::into)));
         compare("ip6", ip6.map(|ip| ip.to_string()), text(present.addr6.map(Into::into)));
         compare("mac-address", mac_address.map(|mac| mac.to_string()), present.mac.to_string());
@@ -181,10 +182,13 @@ impl Interface<'_> {
     fn can_join(&self) -> Result<(), Error> {
         let wrong = at(&self.asked.place, self.what());
         let used = self.session.store.used_addresses(self.network.number)?;
-        let (ip, ip6) = (self.asked.ip.map(Into::into), self.asked.ip6.map(Into::into));
+        let (ip, ip6) = (self.asked.ip.map(IpAddr::V4), self.asked.ip6.map(IpAddr::V6));
         for (address, family) in [(ip, "IPv4"), (ip6, "IPv6")] {
             let Some(asked) = address else { continue };
             let network = self.network.name.to_string();
+            if asked.is_ipv4() && self.network.is_by_dhcp() {
+                continue;
+            }
             let pool = self.network.pool_like(asked);
             let pool = pool.ok_or(Error::NoFamily { network, asked, family }).map_err(&wrong)?;
             ipam::claim(pool, asked, &used).map_err(|error| wrong(error.into()))?;
@@ -244,6 +248,7 @@ fn request(declared: &DeclaredEndpoint, interface: &DeclaredInterface) -> join::
         ifname: interface.ifname.clone(),
         attachment: interface.options.clone(),
         endpoint: declared.options.clone(),
+        granted: None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::network::{Request, prepare};
 use super::{Declared, Deed, at, cannot};
 use crate::Error;
 use crate::bridge_options::{self, Options, given};
-use crate::cli::DriverArg;
+use crate::cli::{DriverArg, IpamArg};
 use crate::config::{Config, DeclaredNetwork, DefaultNetwork, Device, Place};
 use crate::instance::Session;
 use crate::model::{DEFAULT_BRIDGE, DEFAULT_NETWORK, Driver, Network};
@@ -104,6 +104,7 @@ fn default_request(keys: &DefaultNetwork) -> Result<Request, Error> {
         internal: false,
         options,
         labels: BTreeMap::new(),
+        ipam: IpamArg::Default,
     })
 }
 
@@ -180,6 +181,7 @@ fn request(declared: &DeclaredNetwork) -> Request {
         internal: declared.internal,
         options: declared.options.clone(),
         labels: declared.labels.clone(),
+        ipam: declared.ipam,
     }
 }
 
@@ -283,8 +285,9 @@ fn differences(request: &Request, network: &Network) -> Differences {
         }
     };
     structural("driver", driver(request.driver).to_owned(), network.driver.name().to_owned());
+    structural("ipam-driver", ipam(request.ipam == IpamArg::Dhcp), ipam(network.is_by_dhcp()));
     structural("internal", request.internal.to_string(), network.is_internal().to_string());
-    structural("ipv4", request.ipv4.to_string(), network.pool4().is_some().to_string());
+    structural("ipv4", request.ipv4.to_string(), network.has_ipv4().to_string());
     structural("ipv6", request.ipv6.to_string(), network.pool6().is_some().to_string());
     for subnet in &request.subnets {
         let is = network.pool_like(subnet.addr()).map(|pool| pool.subnet.to_string());
@@ -328,6 +331,10 @@ fn options(request: &Request, network: &Network, found: &mut Differences) {
         let live = LIVE.contains(&key.as_str()) && network.bridge().is_some();
         if live { found.live.push(difference) } else { found.structural.push(difference) }
     }
+}
+
+fn ipam(is_by_dhcp: bool) -> String {
+    if is_by_dhcp { "dhcp".to_owned() } else { "default".to_owned() }
 }
 
 fn driver(driver: DriverArg) -> &'static str {

@@ -97,6 +97,7 @@ pub(super) fn write(
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(Attachment::addresses).collect();
     let host = read("/etc/resolv.conf");
+    let asked = with_lent(resolver, endpoint);
     let (hostname, extra) = (&record.hostname, &record.options.extra_hosts);
     let hosts = if matches!(resolved, Resolved::Host) {
         hosts::of_host(&read("/etc/hosts"), extra)
@@ -105,13 +106,23 @@ pub(super) fn write(
     };
     let gateways = gateways(resolved);
     let resolv_conf = match gateways.as_slice() {
-        gateways if gateways.is_empty() || !is_served => resolver::of_host(resolver, &host),
-        gateways => resolver::of_networks(gateways, resolver, &host),
+        gateways if gateways.is_empty() || !is_served => resolver::of_host(&asked, &host),
+        gateways => resolver::of_networks(gateways, &asked, &host),
     };
     hosts::write(&directory.join("hosts"), &hosts)?;
     hosts::write(&directory.join("hostname"), &format!("{}\n", record.hostname))?;
     hosts::write(&directory.join("resolv.conf"), &resolv_conf)?;
     Ok(mounts(directory))
+}
+
+/// Where the operator has named no servers, those of the LAN are as its DHCP server says.
+fn with_lent(asked: &Resolver, endpoint: Option<&Endpoint>) -> Resolver {
+    let mut asked = asked.clone();
+    if asked.servers.is_empty() {
+        let leases = endpoint.into_iter().flat_map(|it| &it.attachments).filter_map(|it| it.lease.as_ref());
+        asked.servers = leases.flat_map(|lease| lease.name_servers.iter().copied()).collect();
+    }
+    asked
 }
 
 /// Those that are there: an endpoint that was attached has none of its own.

@@ -1,0 +1,195 @@
+//! Leases of endpoints: got before an endpoint joins a network whose addresses a DHCP server gives, and given back when it has
+//! left.
+//!
+//! A server may take seconds to answer, so that it is asked before the lock of the instance is taken, where that can be. What it
+//! offers is written down before it is taken: whatever is cut short, somebody finds the row and gives the address back.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::Error;
+use crate::dhcp::{self, Asked, Identity};
+use crate::host::lock;
+use crate::instance::{self, Place, Session};
+use crate::model::{Attachment, Endpoint, Lan, Lease, Mac, Network, Phase};
+use crate::names::{Id, Name};
+use crate::store::{Change, Store};
+use crate::world::Kernel;
+
+/// How long a command may take from its lease to its end; after that it was cut short.
+const UNFINISHED: u64 = 60;
+
+/// An address for an attachment that is yet to be made.
+#[derive(Clone, Debug)]
+pub(super) struct Granted {
+    /// That of the attachment.
+    pub(super) id: Id,
+    /// What was lent.
+    pub(super) lease: Lease,
+}
+
+/// For whom an address is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Applicant<'a> {
+    /// The endpoint.
+    pub(super) name: &'a Name,
+    /// The address that it is to have, and no other.
+    pub(super) ip: Option<Ipv4Addr>,
+    /// Its MAC; none is the one that it always has in that network.
+    pub(super) mac: Option<Mac>,
+}
+
+impl Applicant<'_> {
+    /// A server knows its clients by their MAC: an endpoint that comes back has that of its name, and its address.
+    pub(super) fn mac(&self, network: &Network) -> Mac {
+        self.mac.unwrap_or_else(|| Mac::of_member(&network.id, self.name))
+    }
+}
+
+/// Asks for an address without the lock, where one will be needed. Whatever is wrong with the words is told later on.
+pub(super) async fn ask_ahead(
+    place: &Place,
+    word: &str,
+    applicant: Applicant<'_>,
+) -> Result<Option<Granted>, Error> {
+    let (networks, endpoints) = instance::read(place)?;
+    let Ok(network) = instance::find_network(&networks, word) else { return Ok(None) };
+    let is_member = |attachment: &Attachment| attachment.network == network.number;
+    let known = endpoints.iter().find(|endpoint| endpoint.name == *applicant.name);
+    if !network.is_by_dhcp() || known.is_some_and(|known| known.attachments.iter().any(is_member)) {
+        return Ok(None);
+    }
+    let (store, kernel) = (Store::open(&place.state_dir)?, Kernel::here(&place.run_dir, Vec::new())?);
+    obtain(&store, &kernel, network, applicant).await
+}
+
+/// Asks for an address in a network, if a DHCP server gives them there.
+pub(super) async fn obtain(
+    store: &Store,
+    kernel: &Kernel,
+    network: &Network,
+    applicant: Applicant<'_>,
+) -> Result<Option<Granted>, Error> {
+    let Some(lan) = network.lan().filter(|lan| lan.dhcp) else { return Ok(None) };
+    let id = Id::random().map_err(Error::io("read random bytes"))?;
+    let taken = Taken::of(kernel).await?;
+    let lease =
+        acquire((lan, applicant.mac(network)), applicant, &taken, |offer| keep(store, &id, offer)).await;
+    match lease {
+        Ok(lease) => Ok(Some(Granted { id, lease })),
+        Err(error) => {
+            leave(store, &id)?;
+            Err(error)
+        }
+    }
+}
+
+/// Asks for an address; what is offered is told before it is taken.
+pub(super) async fn acquire(
+    (lan, mac): (&Lan, Mac),
+    applicant: Applicant<'_>,
+    taken: &Taken,
+    offered: impl FnMut(&Lease) -> Result<(), Error>,
+) -> Result<Lease, Error> {
+    let identity = Identity { parent: &lan.parent, mac, hostname: applicant.name.as_str() };
+    let asked = Asked { address: applicant.ip, taken: &|address| taken.by(address) };
+    dhcp::acquire(identity, asked, offered).await
+}
+
+/// Addresses that a server should not give: those of the host. One of an endpoint may be that of a namespace which has ended,
+/// and whoever makes the attachment finds that out.
+pub(super) struct Taken(BTreeSet<IpAddr>);
+
+impl Taken {
+    /// At the moment.
+    pub(super) async fn of(kernel: &Kernel) -> Result<Self, Error> {
+        Ok(Self(kernel.outside_addresses().await?))
+    }
+
+    fn by(&self, address: Ipv4Addr) -> Option<String> {
+        self.0.contains(&address.into()).then(|| "this host".to_owned())
+    }
+}
+
+/// The address that is lent; or who of the network has it, as the server does not know.
+pub(super) fn free(lease: &Lease, network: &Network, used: &BTreeSet<IpAddr>) -> Result<Ipv4Addr, Error> {
+    let (server, address) = (lease.server, lease.address.addr());
+    if used.contains(&address.into()) {
+        let by = format!("another endpoint of {}", network.name);
+        return Err(dhcp::Error::Taken { server, address, by }.into());
+    }
+    Ok(address)
+}
+
+/// Writes down what is lent for an attachment.
+pub(super) fn keep(store: &Store, id: &Id, lease: &Lease) -> Result<(), Error> {
+    let change = store.begin()?;
+    change.keep_lease(id, lease)?;
+    Ok(change.commit()?)
+}
+
+/// Says that nobody finishes the attachment that a lease is for.
+pub(super) fn leave(store: &Store, id: &Id) -> Result<(), Error> {
+    let change = store.begin()?;
+    change.leave_lease(id)?;
+    Ok(change.commit()?)
+}
+
+/// Takes away what servers may have lent to others since: what is made anew must not have it.
+pub(super) fn end_overdue(change: &Change<'_>, endpoints: &[Endpoint]) -> Result<(), Error> {
+    let now = instance::now();
+    for attachment in endpoints.iter().flat_map(|endpoint| &endpoint.attachments) {
+        if attachment.lease.as_ref().is_some_and(|lease| lease.phase(now) == Phase::Over) {
+            change.set_lease(&Attachment { addr4: None, lease: None, ..attachment.clone() })?;
+        }
+    }
+    Ok(())
+}
+
+/// Gives back what is nobody's. Nothing else depends on it: what cannot be given back ends by itself.
+pub(super) fn give_back(session: &Session) {
+    if !session.is_rehearsal()
+        && let Err(error) = try_give_back(&session.store)
+    {
+        tracing::warn!("leases of endpoints that are gone are not given back: {error}");
+    }
+}
+
+fn try_give_back(store: &Store) -> Result<(), Error> {
+    for (id, lease) in stray(store)? {
+        // Who comes back with its MAC has its address again already.
+        if !store.is_lent_to(&lease.parent, lease.mac)? && lease.phase(instance::now()) != Phase::Over {
+            give_back_one(&lease);
+        }
+        let change = store.begin()?;
+        change.forget_lease(&id)?;
+        change.commit()?;
+    }
+    Ok(())
+}
+
+/// What is nobody's.
+pub(super) fn stray(store: &Store) -> Result<Vec<(Id, Lease)>, Error> {
+    Ok(store.stray_leases(instance::now().saturating_sub(UNFINISHED))?)
+}
+
+/// Gives one lease back.
+pub(super) fn give_back_one(lease: &Lease) {
+    let address = lease.address.addr();
+    match dhcp::release(lease) {
+        Ok(()) => tracing::info!(%address, server = %lease.server, "the lease is given back"),
+        Err(error) => tracing::warn!("the lease of {address} is not given back, and ends by itself: {error}"),
+    }
+}
+
+/// Says so when nobody is there to renew a lease.
+pub(super) fn tell_if_unattended(place: &Place, attachment: &Attachment) {
+    let Some(lease) = &attachment.lease else { return };
+    if let (Some(ends), None) = (lease.ends(), lock::controller_pid(&place.run_dir)) {
+        tracing::warn!(
+            "the lease of {} ends at {}, and no netdp up is running that would renew it",
+            lease.address.addr(),
+            crate::output::timestamp(ends)
+        );
+    }
+}
