@@ -9,7 +9,7 @@ mod occupied;
 mod prefilter;
 mod ways;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -31,7 +31,7 @@ use crate::host::sysctl::{FirstValues, Sysctl};
 use crate::host::{bpffs, netns, uplink};
 use crate::model::{DEFAULT_MTU, Host, Mac, Netns, Prefilter, Uplink};
 use crate::names::random_bytes;
-use crate::netlink::{self, Link, Netlink, VethEnd};
+use crate::netlink::{self, Link, Netlink, Removed, VethEnd};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::progress::Progress;
 
@@ -102,6 +102,8 @@ pub struct Kernel {
     rehearsed: Option<Vec<Step>>,
     /// Numbers of interfaces that were looked at or made. Only this command makes and removes those of ours meanwhile.
     numbers: RefCell<BTreeMap<String, u32>>,
+    /// No program runs any more that can have found a row which is gone: the kernel has waited for it.
+    awaited: Cell<bool>,
 }
 
 impl Kernel {
@@ -123,6 +125,7 @@ impl Kernel {
             cut_short: false,
             rehearsed: None,
             numbers: RefCell::default(),
+            awaited: Cell::new(false),
         })
     }
 
@@ -438,10 +441,13 @@ impl Kernel {
                     None => numbers.extend(self.netlink.link(link).await?.map(|facts| facts.index)),
                 }
             }
-            match numbers.as_slice() {
-                [] => {}
+            let removed = match numbers.as_slice() {
+                [] => Removed::Before,
                 [one] => self.netlink.delete_link(*one).await?,
                 several => self.netlink.delete_links(several, random_group()?).await?,
+            };
+            if removed == Removed::Now {
+                self.awaited.set(true);
             }
             progress.add(part.len());
         }
@@ -530,6 +536,9 @@ impl World for Kernel {
             }
             return Ok(());
         }
+        if is_found_by_programs(step) {
+            self.awaited.set(false);
+        }
         match step {
             Step::LoadPrograms => self.load().await,
             Step::UnloadPrograms => self.unload().await,
@@ -569,8 +578,17 @@ impl World for Kernel {
             Step::Delete(row) => self.delete(row).await,
             Step::ReserveBinds => Ok(self.datapath()?.reserve_binds()?),
             Step::ReleaseBinds => Ok(self.datapath()?.release_binds()?),
-            Step::EndFlows => Ok(self.datapath()?.end_stale_flows().map(drop)?),
+            Step::EndFlows => Ok(self.datapath()?.end_stale_flows(self.awaited.get()).map(drop)?),
         }
+    }
+}
+
+/// Whether a step is about rows by which programs begin flows; that of a link is found only by the program on it.
+fn is_found_by_programs(step: &Step) -> bool {
+    match step {
+        Step::PutPorts(_) | Step::DeletePorts(_) => true,
+        Step::Put(row) | Step::Delete(row) => !matches!(row, Row::Link { .. } | Row::Plain(Entry::Link(..))),
+        _ => false,
     }
 }
 

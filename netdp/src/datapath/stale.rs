@@ -34,10 +34,14 @@ impl Datapath {
     /// Ends every flow, in both directions, that leads to a container or comes by a published port that is not in the
     /// maps any more; says how many entries that were. Afterwards no packet follows one, and none can begin one.
     ///
+    /// `awaited` is whether every program that ran when the last of those rows went has ended since.
+    ///
     /// # Errors
     /// A map cannot be read or written.
-    pub fn end_stale_flows(&self) -> Result<usize, Error> {
-        wait_for_programs();
+    pub fn end_stale_flows(&self, awaited: bool) -> Result<usize, Error> {
+        if !awaited {
+            wait_for_programs();
+        }
         let live = self.live()?;
         let mut ended = 0;
         for _ in 0..PASSES {

@@ -257,12 +257,29 @@ impl Netlink {
     }
 
     /// Removes an interface (of a veth pair: both ends). One that is gone already is no error.
-    pub async fn delete_link(&self, index: u32) -> Result<(), Error> {
+    pub async fn delete_link(&self, index: u32) -> Result<Removed, Error> {
         let what = Request { operation: "remove interface", object: &numbered(index) };
         let message = RouteNetlinkMessage::DelLink(LinkUnspec::new_with_index(index).build());
-        match self.execute(what, message, CHANGE).await {
-            Err(error) if error.is_missing() => Ok(()),
-            result => result,
+        Removed::of(self.execute(what, message, CHANGE).await)
+    }
+}
+
+/// What became of an interface that was to be removed. That it was there is said too, because the kernel waits then until no
+/// program runs any more that ran before (`synchronize_net` in `unregister_netdevice`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Removed {
+    /// It was there.
+    Now,
+    /// It was gone already.
+    Before,
+}
+
+impl Removed {
+    fn of(result: Result<(), Error>) -> Result<Self, Error> {
+        match result {
+            Ok(()) => Ok(Self::Now),
+            Err(error) if error.is_missing() => Ok(Self::Before),
+            Err(error) => Err(error),
         }
     }
 }
@@ -272,15 +289,12 @@ impl Netlink {
     /// 20 ms; of a group it waits once. Those that are gone already are no error.
     ///
     /// `group` is a number that no other interface has; not 0, which is every interface's from the beginning.
-    pub async fn delete_links(&self, indexes: &[u32], group: NonZeroU32) -> Result<(), Error> {
+    pub async fn delete_links(&self, indexes: &[u32], group: NonZeroU32) -> Result<Removed, Error> {
         try_join_all(indexes.iter().map(|index| self.group(*index, group))).await?;
         let what = Request { operation: "remove interfaces of", object: &format!("group {group}") };
         let mut message = LinkMessage::default();
         message.attributes.push(LinkAttribute::Group(group.get()));
-        match self.execute(what, RouteNetlinkMessage::DelLink(message), CHANGE).await {
-            Err(error) if error.is_missing() => Ok(()),
-            result => result,
-        }
+        Removed::of(self.execute(what, RouteNetlinkMessage::DelLink(message), CHANGE).await)
     }
 }
 

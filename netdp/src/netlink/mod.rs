@@ -33,7 +33,7 @@ pub use self::{
     address::Address,
     error::Error,
     lan::Shared,
-    link::{Link, MAX_MTU, MAX_NAME, VethEnd},
+    link::{Link, MAX_MTU, MAX_NAME, Removed, VethEnd},
     nftables::sort_fragments,
     route::{DefaultRoute, MAIN_TABLE, Route, RouteKind},
     rule::Rule,

@@ -107,7 +107,7 @@ impl Kernel {
         let shared = Shared { parent: parent.index, mode, name: PROBE.to_owned(), mac: None };
         self.add_shared(&shared, None).await?;
         let made = super::link_in(&self.netlink, PROBE).await?;
-        Ok(self.netlink.delete_link(made.index).await?)
+        Ok(self.netlink.delete_link(made.index).await.map(drop)?)
     }
 
     /// An interface of the host that is to be on a LAN.
