@@ -328,6 +328,10 @@ impl Desired {
         if speaks_ipv6 {
             self.rows.insert(host_address(bridge.mac.link_local().into()));
         }
+        // A prefilter hears containers too on a bridge that leads out, and cannot tell that they are let pass.
+        if bridge.borrowed.is_some() {
+            self.prefilters.remove(&bridge.device);
+        }
         let link = BridgeLink {
             alias: bridge_alias(network),
             mac: bridge.mac,

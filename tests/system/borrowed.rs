@@ -126,13 +126,14 @@ fn device_gets_no_ipv4_address_where_that_is_inhibited() {
 }
 
 #[test]
-fn what_is_no_bridge_or_leads_out_is_refused() {
+fn what_is_no_bridge_is_refused_and_so_is_one_that_leads_out_of_an_internal_network() {
     let (_bed, host) = street(&["10.77.0.1/24"]);
-    let create = |device: &str| {
-        host.netdp(&["network", "create", "-o", &format!("bridge-name={device}"), "mine"]).exits(1)
+    let create = |device: &str, options: &[&str]| {
+        let bridge = format!("bridge-name={device}");
+        host.netdp(&[&["network", "create", "-o", &bridge], options, &["mine"]].concat()).exits(1)
     };
-    create("up0").says("there is an interface up0 already").done_failing();
+    create("up0", &[]).says("there is an interface up0 already").done_failing();
     host.ns.sh("ip route add default via 10.77.0.9 metric 700").done();
-    create("br-mine").says("by which the default route leads").done_failing();
+    create("br-mine", &["--internal"]).says("by which the default route leads").done_failing();
     assert_eq!(host.json(&["network", "ls", "-f", "type=custom"]), serde_json::json!([]));
 }

@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use serde_json::Value;
 use tests::namespace::Namespace;
 use tests::server::{Server, ask_tcp_at, assert_refused, assert_served, assert_served_at};
-use tests::topology::{Bed, Container, Host, OUTSIDE};
+use tests::topology::{Bed, Container, Host, OUTSIDE, OUTSIDE6};
 
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
 const MACHINE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 9);
@@ -320,4 +320,111 @@ fn what_cannot_be_a_port_is_refused_and_changes_nothing() {
     host.netdp(&[&LAN[..], &["-o", "parent=eth1", "lan"]].concat()).done();
     let second = ["network", "create", "-d", "macvlan", "-o", "parent=eth1", "--subnet", "10.9.0.0/24", "x"];
     host.netdp(&second).exits(1).says("network lan is already using parent interface eth1").done_failing();
+}
+
+/// The host's way out is moved to a bridge, as the advice about such a parent says.
+fn bridge_that_leads_out() -> (Bed, Host) {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let (address, address6) = (host.address, host.address6);
+    host.ns
+        .sh(&format!(
+            "ip link add br0 type bridge && ip address flush dev up0 && ip link set up0 master br0 && \
+             ip link set br0 up && ip address add {address}/24 dev br0 && \
+             ip address add {address6}/64 dev br0 nodad && ip -6 route flush default && ip route add default via {OUTSIDE} && \
+             ip -6 route add default via {OUTSIDE6} && ip address show dev br0 | grep -q fe80"
+        ))
+        .done();
+    bed.watch(&host, "br0");
+    (bed, host)
+}
+
+#[test]
+fn bridge_that_is_the_hosts_own_way_out_has_containers_on_its_lan() {
+    let (bed, host) = bridge_that_leads_out();
+    let _controller = host.up();
+    let create = [
+        "network",
+        "create",
+        "--ipv6",
+        "-o",
+        "bridge-name=br0",
+        "--gateway",
+        "203.0.113.1",
+        "--gateway",
+        "2001:db8:113::1",
+        "lan",
+    ];
+    host.netdp(&create).done();
+    let c1 = bed.container(
+        &host,
+        "c1",
+        &[
+            "--network",
+            "lan",
+            "--ip",
+            "203.0.113.77",
+            "--ip6",
+            "2001:db8:113::77",
+            "-p",
+            "8080:80",
+            "-p",
+            "8080:80/udp",
+        ],
+    );
+    let c2 = bed.container(&host, "c2", &["-p", "8082:80", "-p", "8082:80/udp"]);
+    let n1 = bed.neighbour("n1");
+    let _servers = [
+        Server::start_dual(&c1.ns, 80),
+        Server::start(&c2.ns, 80),
+        Server::start_dual(&host.ns, 81),
+        Server::start_dual(&bed.outside.ns, 82),
+        Server::start_dual(&n1.ns, 83),
+    ];
+    let own6 = |address: Ipv6Addr, port: u16| SocketAddr::new(address.into(), port);
+    let seen = |ns: &Namespace, to: SocketAddr, name: &str| assert_served_at(ns, to, name).to_canonical();
+    // From the container: the LAN as itself, the host, a published port of another network.
+    assert_eq!(seen(&c1.ns, (OUTSIDE, 82).into(), "outside"), IpAddr::from(c1.address));
+    assert_eq!(seen(&c1.ns, (n1.address, 83).into(), "n1"), IpAddr::from(c1.address));
+    assert_eq!(seen(&c1.ns, own6(n1.address6, 83), "n1"), IpAddr::from(c1.address6.unwrap()));
+    assert_eq!(seen(&c1.ns, (host.address, 81).into(), "h1"), IpAddr::from(c1.address));
+    assert_eq!(seen(&c1.ns, own6(host.address6, 81), "h1"), IpAddr::from(c1.address6.unwrap()));
+    seen(&c1.ns, (host.address, 8082).into(), "c2");
+    // In parts too.
+    for to in [IpAddr::from(host.address), host.address6.into(), n1.address.into(), n1.address6.into()] {
+        c1.ns.sh(&format!("ping -c 1 -W 3 -s 3000 {to}")).done();
+    }
+    // To it: directly, and by its published port, also from who is beside it.
+    for ns in [&n1.ns, &bed.outside.ns, &host.ns] {
+        seen(ns, (c1.address, 80).into(), "c1");
+        seen(ns, own6(c1.address6.unwrap(), 80), "c1");
+        seen(ns, (host.address, 8080).into(), "c1");
+        seen(ns, own6(host.address6, 8080), "c1");
+        seen(ns, (host.address, 8082).into(), "c2");
+    }
+    // Another network is masqueraded, and does not reach the container.
+    assert_eq!(seen(&c2.ns, (n1.address, 83).into(), "n1"), IpAddr::from(host.address));
+    assert_refused(&c2.ns, (c1.address, 80));
+    host.netdp(&["network", "rm", "-f", "lan"]).done();
+    seen(&n1.ns, (host.address, 8082).into(), "c2");
+    assert_eq!(seen(&c2.ns, (n1.address, 83).into(), "n1"), IpAddr::from(host.address));
+}
+
+#[test]
+fn bridge_that_is_the_hosts_own_way_out_is_the_containers_gateway_without_another() {
+    let (bed, host) = bridge_that_leads_out();
+    host.up_once();
+    let internal = ["network", "create", "--internal", "-o", "bridge-name=br0", "lan"];
+    host.netdp(&internal).exits(1).says("an internal network on the bridge br0").done_failing();
+    host.netdp(&["network", "create", "-o", "bridge-name=br0", "lan"]).done();
+    let c1 = bed.container(&host, "c1", &["--network", "lan", "--ip", "203.0.113.77"]);
+    bed.outside.ns.sh(&format!("ip address add {FAR}/32 dev lo && ip link set lo up")).done();
+    let _servers =
+        [Server::start(&c1.ns, 80), Server::start(&bed.outside.ns, 82), Server::start(&host.ns, 81)];
+    assert_eq!(ask_tcp_at(&c1.ns, (FAR, 82).into()).unwrap().seen.ip(), IpAddr::from(host.address));
+    assert_eq!(assert_served(&c1.ns, (OUTSIDE, 82), "outside"), IpAddr::from(c1.address));
+    assert_served(&c1.ns, (host.address, 81), "h1");
+    assert_served(&bed.outside.ns, (c1.address, 80), "c1");
+    host.down();
+    assert!(host.ns.sh("ip -br address show dev br0").ok().stdout.contains("203.0.113."));
 }

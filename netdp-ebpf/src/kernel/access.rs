@@ -20,6 +20,8 @@ const VLAN_ID: u32 = 0xfff;
 const TRANSLATED: u32 = 0x6e64;
 /// The same of fragments that come in once more, in order.
 const SORTED: u32 = 0x6e66;
+/// The same of frames of a container on a LAN, which may come in once more by the bridge: that is an uplink, perhaps.
+const WATCHED: u32 = 0x6e65;
 /// `PACKET_HOST` of `linux/if_packet.h`: the frame is for this host.
 const PACKET_HOST: u32 = 0;
 
@@ -133,6 +135,21 @@ impl Packet {
     pub(super) fn is_sorted(&self) -> bool {
         // SAFETY: as in `len`.
         unsafe { (*self.skb).tc_index == SORTED }
+    }
+
+    /// Marks the frame as one that `from_container` judges.
+    #[inline(always)]
+    pub(super) fn mark_watched(&self) {
+        // SAFETY: as in `mark_translated`.
+        unsafe { (&raw mut (*self.skb).tc_index).write_volatile(WATCHED) };
+    }
+
+    /// Whether [`Packet::mark_watched`] was called on the way. Nobody on a LAN can do that; who is on the bridge by a veth of
+    /// his own is let in like the host's neighbours are where no uplink is.
+    #[inline(always)]
+    pub(super) fn is_watched(&self) -> bool {
+        // SAFETY: as in `len`.
+        unsafe { (*self.skb).tc_index == WATCHED }
     }
 
     /// Marks the frame as meant for whoever receives it next. Frames between containers carry the receiver's

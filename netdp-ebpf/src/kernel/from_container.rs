@@ -241,7 +241,7 @@ fn unsorted(packet: &Packet, tuple: &Tuple, link: &Link) -> Result<Action, Reaso
 /// the stack of a chain of calls is 512 bytes in all.
 #[inline(always)]
 fn begin(packet: &Packet, from: Sender, tuple: &Tuple) -> Result<First, Reason> {
-    let mut next = first(tuple, from.1)?;
+    let mut next = first(packet, tuple, from.1)?;
     match next {
         First::Hairpin => next = hairpin(packet, tuple, from)?,
         First::Outside => {
@@ -343,8 +343,12 @@ enum First {
 const HAVE_NO_OUTSIDE: u32 = link_flags::INTERNAL | link_flags::NO_MASQUERADE;
 
 #[inline(never)]
-fn first(tuple: &Tuple, link: &Link) -> Result<First, Reason> {
+fn first(packet: &Packet, tuple: &Tuple, link: &Link) -> Result<First, Reason> {
     let (dst, v4) = (tuple.key.dst, tuple.key.dst.is_v4());
+    // It goes to the host, or by a way on which nobody reads this.
+    if link.flags & link_flags::LAN != 0 {
+        packet.mark_watched();
+    }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if unsafe { HOST_ADDRS.get(&dst) }.is_some() {
         return first_to_host(&tuple.key, link);

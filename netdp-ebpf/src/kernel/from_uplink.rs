@@ -24,6 +24,10 @@ use super::{sockets, sound, source, unasked};
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
     let Ok(eth) = parse::ethernet(packet) else { return Ok(Action::NotOurs) };
+    // A bridge that leads out has containers' frames for the host too, and these are judged.
+    if packet.is_watched() {
+        return Ok(Action::NotOurs);
+    }
     // A tagged frame is for the VLAN's own interface, which is an uplink of its own or none. VLAN 0 is none: the kernel
     // takes such a tag, which only gives a priority, for nothing.
     if !parse::is_ip(eth.ethertype) || packet.vlan() != 0 {

@@ -182,7 +182,7 @@ async fn bridge(
     let device = device(options.bridge_name.clone(), id, networks)?;
     let found = session.kernel.bridge_of_others(&device).await?;
     if let Some(found) = &found {
-        families.take_over(&device, found)?;
+        families.take_over(&device, found, request.internal)?;
     }
     let beside = session.kernel.taken_beside(found.as_ref().map(|_| device.as_str())).await?;
     let of_networks: Vec<Taken> = taken_by(networks).collect();
@@ -307,7 +307,13 @@ async fn add(
     desired.add_network(&network);
     session.mark(desired.bridges.keys().chain(desired.vlans.keys()).map(String::as_str))?;
     session.kernel.heed_signals()?;
-    let applied = instance::bring_up(&mut session.kernel, &desired).await;
+    let applied = if network.bridge().is_some_and(|bridge| bridge.borrowed.is_some()) {
+        // It may be an uplink, which is watched in another way from now on.
+        session.mark_all()?;
+        instance::sync(&session.store, &mut session.kernel).await
+    } else {
+        instance::bring_up(&mut session.kernel, &desired).await
+    };
     let result = commit(change, applied, &mut session.kernel).await;
     session.unmark()?;
     result.map(|()| network)
@@ -369,10 +375,10 @@ impl Families {
     }
 
     /// The addresses of a bridge that is there already are those of its network, unless others are asked for.
-    fn take_over(&mut self, device: &str, found: &Found) -> Result<(), Error> {
-        if found.leads_out {
+    fn take_over(&mut self, device: &str, found: &Found, internal: bool) -> Result<(), Error> {
+        if found.leads_out && internal {
             return Err(Error::Unsupported(format!(
-                "a network on the bridge {device}, by which the default route leads,"
+                "an internal network on the bridge {device}, by which the default route leads,"
             )));
         }
         for net in &found.addresses {

@@ -123,6 +123,10 @@ async fn remove(session: &mut Session, network: &Network) -> Result<(), Error> {
     change.commit()?;
     if session.kernel.is_up() {
         instance::take_down(&mut session.kernel, &desired).await?;
+        if network.bridge().is_some_and(|bridge| bridge.borrowed.is_some()) {
+            session.mark_all()?;
+            instance::sync(&session.store, &mut session.kernel).await?.keep();
+        }
     }
     session.unmark()
 }

@@ -109,8 +109,9 @@ impl Observed {
 
     fn unfit(&self, link: &Link) -> Option<&'static str> {
         let controller = self.links.iter().find(|other| Some(other.index) == link.controller);
-        if controller.is_some_and(is_owned) {
-            return Some("it is a port of a network's bridge");
+        // What comes in by a port comes in by its bridge.
+        if controller.is_some_and(|controller| controller.kind.as_deref() == Some("bridge")) {
+            return Some("it is a port of a bridge; the bridge can be one");
         }
         unfit(link)
     }
@@ -325,9 +326,10 @@ mod tests {
         assert!(refusal("netdp0").contains("netdp made it"));
         let mut host = host();
         host.links[1].controller = Some(4);
+        host.links[3].kind = Some("bridge".to_owned());
         assert_eq!(host.uplinks(&[]).expect("uplinks"), []);
         let error = host.uplinks(&["eth0".to_owned()]).expect_err("a port").to_string();
-        assert!(error.contains("a port of a network's bridge"), "{error}");
+        assert!(error.contains("it is a port of a bridge"), "{error}");
     }
 
     #[test]
