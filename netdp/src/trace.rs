@@ -1,21 +1,27 @@
 //! Which decision a packet would meet: the look-ups of the programs, in their order, in a copy of their maps, and then the
 //! decision itself by the function that they call. Pure.
 
+mod beyond;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use netdp_common::deny::MAPPED_BITS;
 use netdp_common::policy::{Origin, Rule, Target, decide};
 use netdp_common::{
-    Addr, Backend, EndpointKey, Link, Port, PortKey, Reason, SourceKey, SubnetKey, link_flags, port_flags,
+    Addr, Backend, EndpointKey, Link, Payer, Port, PortKey, Quota, Reason, SourceKey, SubnetKey, link_flags,
+    port_flags,
 };
 
 use crate::datapath::Entry;
+use beyond::Beyond;
+
+pub use beyond::Way;
 
 /// Rows of the maps, as far as a first packet is decided by them.
 #[derive(Debug, Default)]
 pub struct Maps {
-    links: Vec<Link>,
+    links: Vec<(u32, Link)>,
     endpoints: HashSet<EndpointKey>,
     ports: HashMap<PortKey, Backend>,
     sources: Vec<SourceKey>,
@@ -23,12 +29,29 @@ pub struct Maps {
     hosts: HashSet<Addr>,
     denied: Vec<SubnetKey>,
     uplinks: Vec<u32>,
+    beyond: Beyond,
 }
 
 impl Maps {
     /// Numbers of the uplinks, that of the first among them.
     pub fn uplinks(&self) -> &[u32] {
         &self.uplinks
+    }
+
+    /// Adds what everybody has of the flow table.
+    #[must_use]
+    pub fn with_counts(mut self, counts: Vec<(Payer, Quota)>) -> Self {
+        self.beyond.counts = counts.into_iter().collect();
+        self
+    }
+
+    /// Number of the bridge of the network in which a container has this address.
+    pub fn bridge_of(&self, src: Addr) -> Option<u32> {
+        self.link_of(src).map(|(_, link)| link.bridge)
+    }
+
+    fn link_of(&self, src: Addr) -> Option<&(u32, Link)> {
+        self.links.iter().find(|(_, link)| link.addr4 == src || link.addr6 == src)
     }
 }
 
@@ -37,7 +60,7 @@ impl FromIterator<Entry> for Maps {
         let mut maps = Self::default();
         for entry in entries {
             match entry {
-                Entry::Link(_, link) => maps.links.push(link),
+                Entry::Link(number, link) => maps.links.push((number, link)),
                 Entry::Endpoint(key, _) => {
                     maps.endpoints.insert(key);
                 }
@@ -50,8 +73,14 @@ impl FromIterator<Entry> for Maps {
                     maps.hosts.insert(address);
                 }
                 Entry::Denied(key) => maps.denied.push(key),
-                Entry::Uplink(_, uplink) => maps.uplinks.push(uplink.ifindex),
-                Entry::Excluded(_) | Entry::Wire(_) | Entry::Timer(..) => {}
+                Entry::Uplink(_, uplink) => {
+                    maps.uplinks.push(uplink.ifindex);
+                    maps.beyond.uplinks.insert(uplink.ifindex, uplink);
+                }
+                Entry::Timer(number, row) => {
+                    maps.beyond.limits.insert(number, row);
+                }
+                Entry::Excluded(_) | Entry::Wire(_) => {}
             }
         }
         maps
@@ -67,6 +96,8 @@ pub struct Question {
     pub src: Option<Addr>,
     /// Number of the uplink that it comes in by from outside.
     pub ingress: Option<u32>,
+    /// Where it leaves, when a container sends it out.
+    pub way: Way,
     /// Its destination; none is anybody outside.
     pub dst: Option<Addr>,
     /// IPv4, not IPv6.
@@ -101,16 +132,21 @@ pub struct Trace {
 
 /// Follows a packet.
 pub fn follow(maps: &Maps, question: &Question) -> Trace {
-    let mut walk = Walk { maps, question, steps: Vec::new() };
-    let link = match question.origin {
+    let mut walk = Walk { maps, question, steps: Vec::new(), receiver: None };
+    let sender = match question.origin {
         Origin::Container => walk.sender(),
         Origin::Host | Origin::Outside => None,
     };
+    let link = sender.map(|(_, link)| link);
     let flags = link.map_or(0, |link| link.flags);
     let is_denied = walk.is_denied();
     let target = walk.target(link);
     let rule = decide(question.origin, flags, target, question.v4);
-    let drop = if is_denied { Some(Reason::Denied) } else { rule.verdict().err() };
+    let drop = match rule.verdict() {
+        _ if is_denied => Some(Reason::Denied),
+        Err(reason) => Some(reason),
+        Ok(()) => walk.beyond(rule, sender),
+    };
     Trace { steps: walk.steps, target, rule, drop }
 }
 
@@ -118,6 +154,8 @@ struct Walk<'a> {
     maps: &'a Maps,
     question: &'a Question,
     steps: Vec<Step>,
+    /// Number of the veth of the container that a published port, or an address that is let in, leads to.
+    receiver: Option<u32>,
 }
 
 impl<'a> Walk<'a> {
@@ -126,15 +164,31 @@ impl<'a> Walk<'a> {
     }
 
     /// The row of the sender's veth.
-    fn sender(&mut self) -> Option<&'a Link> {
+    fn sender(&mut self) -> Option<(u32, &'a Link)> {
         let src = self.question.src?;
-        let link = self.maps.links.iter().find(|link| link.addr4 == src || link.addr6 == src);
-        let found = link.map_or_else(
+        let found = self.maps.link_of(src);
+        let text = found.map_or_else(
             || "no such container".to_owned(),
-            |link| format!("network {}{}", link.network, flags(link.flags)),
+            |(_, link)| format!("network {}{}", link.network, flags(link.flags)),
         );
-        self.step(format!("LINKS of {src}"), found);
-        link
+        self.step(format!("LINKS of {src}"), text);
+        found.map(|(number, link)| (*number, link))
+    }
+
+    /// What is in the way of a packet that the rules let pass.
+    fn beyond(&mut self, rule: Rule, sender: Option<(u32, &Link)>) -> Option<Reason> {
+        let beyond = &self.maps.beyond;
+        if let (Rule::Masquerade | Rule::RoutedOut, Some((_, link))) = (rule, sender) {
+            let (lookup, found, reason) = beyond.refuses_way(self.question.way, link, self.question.v4);
+            self.step(lookup, found);
+            if reason.is_some() || self.question.way == Way::Nowhere {
+                return reason;
+            }
+        }
+        let payer = beyond::payer(rule, self.question.origin, sender.map(|it| it.0), self.receiver)?;
+        let (lookup, found, reason) = beyond.refuses_flow(payer);
+        self.step(lookup, found);
+        reason
     }
 
     /// What the destination is, by the look-ups that the programs make.
@@ -197,7 +251,8 @@ impl<'a> Walk<'a> {
     }
 
     fn container(&mut self, dst: Addr, ingress: Option<u32>) -> Target {
-        let beside = self.maps.ports.get(&PortKey::beside(dst)).map_or(0, |row| row.flags);
+        let row = self.maps.ports.get(&PortKey::beside(dst));
+        let beside = row.map_or(0, |row| row.flags);
         let mode = match beside {
             _ if beside & port_flags::UNPROTECTED != 0 => "nat-unprotected",
             _ if beside & port_flags::ROUTED != 0 => "routed",
@@ -209,6 +264,7 @@ impl<'a> Walk<'a> {
         let found = if beside == 0 { None } else { self.row(dst) };
         let is_trusted = beside & port_flags::FILTERED != 0 && self.is_trusted(dst, ingress);
         let target = Target::of_container(beside, is_trusted, self.question.proto, found.is_some());
+        self.receiver = row.map(|row| row.ifindex);
         self.for_source(target, found)
     }
 
@@ -234,6 +290,7 @@ impl<'a> Walk<'a> {
             |row| format!("leads to {} port {}", row.addr, row.port.get()),
         );
         self.step(format!("PORTS {addr} port {port} protocol {proto}"), found);
+        self.receiver = row.map(|row| row.ifindex);
         Some((key, row?))
     }
 
@@ -308,6 +365,7 @@ mod tests {
             origin: Origin::Outside,
             src: None,
             ingress: None,
+            way: Way::Unasked,
             dst: Some(addr([0, 1])),
             v4: true,
             proto: 6,

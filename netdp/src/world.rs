@@ -209,6 +209,11 @@ impl Kernel {
         Ok(fit.map(|address| address.net.addr()).collect())
     }
 
+    /// Number of the interface by which a packet would leave that has come in by the interface `iif`.
+    pub async fn leaves_by(&self, src: IpAddr, dst: IpAddr, iif: u32) -> Result<Option<u32>, Error> {
+        Ok(self.netlink.leaves_by(src, dst, iif).await?)
+    }
+
     /// Interfaces of this host by number.
     pub async fn names(&self) -> Result<BTreeMap<u32, String>, Error> {
         Ok(self.netlink.links().await?.into_iter().map(|link| (link.index, link.name)).collect())

@@ -13,7 +13,7 @@ use tests::process::measured as report;
 use tests::server::{Server, ask_datagram, ask_stream};
 use tests::topology::{Bed, Container, Host};
 
-use crate::isolation::dropped;
+use crate::isolation::{assert_counted, dropped};
 
 /// What is expected. A cell is the number of the rule that decides (`netdp_common::policy`), and what comes of it: `+` is
 /// served, `-` is dropped, `.` is left to the host itself, where nobody listens.
@@ -354,6 +354,50 @@ fn everybody_reaches_whom_the_rules_say_and_nobody_else() {
     for reason in ["direct_routing", "inter_network", "internal_network", "icc_disabled", "unpublished"] {
         assert!(dropped(&world.host, reason) > 0, "nothing was dropped for {reason}");
     }
+}
+
+/// What `netdp trace` says of a datagram to port 99 there: the verdict, the reason, and what it has found last.
+fn traced(host: &Host, from: &str, to: IpAddr) -> (String, String) {
+    let shown = host.json(&["trace", from, &to.to_string(), "udp:99"]);
+    let reason = shown["reason"]["name"].as_str().unwrap_or("pass").to_owned();
+    let steps = shown["steps"].as_array().unwrap();
+    (reason, steps.last().unwrap()["found"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn trace_tells_of_no_way_out_and_of_no_room_as_the_programs_meet_them() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["limits", "set", "flows=16"]).done();
+    let c1 = bed.container(&host, "c1", &["-p", "8080:99/udp"]);
+    let side = bed.namespace("side");
+    let path = side.path().display();
+    host.ns
+        .sh(&format!("ip link add side0 type veth peer name eth0 netns {path} && ip link set side0 up"))
+        .done();
+    side.sh("ip link set eth0 up").done();
+    host.ns.sh("ip address add 192.0.2.1/24 dev side0 && ip route add unreachable 198.18.0.0/15").done();
+    let to = |address: IpAddr| {
+        let socket = c1.ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
+        // What nobody leads to is told to the sender.
+        let _ = socket.send_to(b"who\n", (address, 99));
+    };
+    let (outside, beyond): (IpAddr, IpAddr) = (bed.outside.address.into(), "192.0.2.9".parse().unwrap());
+    assert_eq!(traced(&host, "c1", beyond).0, "no_uplink");
+    assert_counted(&host, "no_uplink", || to(beyond));
+    let (reason, found) = traced(&host, "c1", "198.18.0.1".parse().unwrap());
+    assert!(reason == "pass" && found.starts_with("no route"), "{reason} {found}");
+    assert_eq!(traced(&host, "c1", outside), ("pass".to_owned(), "0 flows of 16".to_owned()));
+    for _ in 0..16 {
+        to(outside);
+    }
+    assert_eq!(traced(&host, "c1", outside), ("quota".to_owned(), "16 flows of 16".to_owned()));
+    assert_counted(&host, "quota", || to(outside));
+    // What others begin to it is counted apart.
+    assert_eq!(traced(&host, "c1", "198.18.0.1".parse().unwrap()).0, "pass");
+    let published = host.json(&["trace", "outside", &host.address.to_string(), "udp:8080"]);
+    assert_eq!(published["verdict"], "pass", "{published}");
 }
 
 #[test]

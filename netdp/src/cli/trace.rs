@@ -18,7 +18,8 @@ use crate::model::Protocol;
     netdp trace outside web tcp:80 -i eth1        may who comes in by eth1 reach web's own address\n  \
     netdp trace -o json 198.51.100.7 web icmp\n\n\
     It is decided by the function that the programs in the kernel decide by, from the maps that they decide from. It is about\n\
-    the first packet of a flow: what belongs to a flow that is known passes (netdp flows). The exit code is 0 also when the\n\
+    the first packet of a flow: what belongs to a flow that is known passes (netdp flows). What the rules let pass may lack a way\n\
+    out, or room for its flow: that is looked up too. The exit code is 0 also when the\n\
     packet would be dropped.")]
 pub struct Trace {
     /// Who sends: an endpoint's name, `host`, `outside`, or an address.

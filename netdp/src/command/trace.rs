@@ -14,7 +14,7 @@ use crate::cli;
 use crate::instance::{self, find_endpoint};
 use crate::model::{Attachment, Endpoint};
 use crate::output;
-use crate::trace::{self, Maps, Question, Trace};
+use crate::trace::{self, Maps, Question, Trace, Way};
 use crate::world::Kernel;
 
 pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Trace) -> Result<(), Error> {
@@ -23,9 +23,10 @@ pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Tr
     let (_, endpoints) = instance::read(&context.place)?;
     let own: Vec<IpAddr> = kernel.outside_addresses().await?.into_iter().collect();
     let places = Places { endpoints: &endpoints, own: &own };
-    let maps = Maps::from_iter(entries);
-    let ingress = ingress(&kernel, args, &maps).await?;
-    let question = Question { ingress, ..places.question(args)? };
+    let maps = Maps::from_iter(entries).with_counts(kernel.datapath()?.quotas()?);
+    let (ingress, question) = (ingress(&kernel, args, &maps).await?, places.question(args)?);
+    let way = way(&kernel, &question, &maps).await;
+    let question = Question { ingress, way, ..question };
     let traced = trace::follow(&maps, &question);
     if context.is_json() {
         return Ok(output::document(context.out, &document(args, &question, &traced))?);
@@ -53,6 +54,19 @@ async fn ingress(kernel: &Kernel, args: &cli::Trace, maps: &Maps) -> Result<Opti
         Error::NoSuchUplink { name: name.clone(), there: there.into_iter().collect::<Vec<_>>().join(", ") }
     };
     uplink.ok_or_else(there).map(Some)
+}
+
+/// Where the routing table sends the packet, if a container sends it to somebody in particular.
+async fn way(kernel: &Kernel, question: &Question, maps: &Maps) -> Way {
+    let (Some(src), Some(dst)) = (question.src, question.dst) else { return Way::Unasked };
+    let Some(bridge) = maps.bridge_of(src).filter(|_| question.origin == Origin::Container) else {
+        return Way::Unasked;
+    };
+    // Refused is what the kernel has no route for, or one that says so.
+    match kernel.leaves_by(src.ip(), dst.ip(), bridge).await {
+        Ok(Some(number)) => Way::By(number),
+        Ok(None) | Err(_) => Way::Nowhere,
+    }
 }
 
 fn document(args: &cli::Trace, question: &Question, traced: &Trace) -> Value {
@@ -125,7 +139,7 @@ impl<'a> Places<'a> {
         };
         let (proto, port) = args.packet.numbers(v4);
         let (src, dst) = (src.map(Addr::from), dst.map(Addr::from));
-        Ok(Question { origin, src, ingress: None, dst, v4, proto, port })
+        Ok(Question { origin, src, ingress: None, way: Way::Unasked, dst, v4, proto, port })
     }
 
     /// The address that is sent to, and by which of its interfaces a container does: of two on one network, that one.

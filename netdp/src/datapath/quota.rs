@@ -118,7 +118,11 @@ impl Datapath {
         Ok(())
     }
 
-    fn quotas(&self) -> Result<Vec<(Payer, Quota)>, Error> {
+    /// What each payer has.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn quotas(&self) -> Result<Vec<(Payer, Quota)>, Error> {
         self.hash::<Payer, Quota>(names::QUOTAS)?;
         let path = self.map_path(names::QUOTAS);
         let rows = link::open(&path).and_then(|map| bulk::entries(&map));

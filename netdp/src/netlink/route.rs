@@ -102,6 +102,28 @@ impl Netlink {
         Ok(routes)
     }
 
+    /// Number of the interface by which a packet would leave that has come in by the interface `iif`; none where it stays.
+    pub async fn leaves_by(&self, src: IpAddr, dst: IpAddr, iif: u32) -> Result<Option<u32>, Error> {
+        let object = format!("from {src} to {dst} by interface number {iif}");
+        let what = Request { operation: "look up the route", object: &object };
+        let message = match (src, dst) {
+            (IpAddr::V4(src), IpAddr::V4(dst)) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(dst, 32)
+                .source_prefix(src, 32)
+                .input_interface(iif)
+                .build(),
+            (IpAddr::V6(src), IpAddr::V6(dst)) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(dst, 128)
+                .source_prefix(src, 128)
+                .input_interface(iif)
+                .build(),
+            _ => return Err(what.refused_with(-libc::EAFNOSUPPORT, None)),
+        };
+        let answer = self.get(what, RouteNetlinkMessage::GetRoute(message)).await?;
+        let route = routes_in(&answer).into_iter().find(|route| route.kind == RouteKind::Unicast);
+        Ok(route.map(|route| route.oif))
+    }
+
     /// Adds a default route where there is none.
     pub async fn add_default_route(&self, route: &DefaultRoute) -> Result<(), Error> {
         let object = route.object();
