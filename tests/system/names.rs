@@ -8,6 +8,7 @@ use std::time::Duration;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
 use tests::dns::{NameServer, addresses, answer, ask, ask_by_tcp, query};
+use tests::namespace::Namespace;
 use tests::process::Service;
 use tests::topology::{Bed, Container, Host};
 
@@ -21,7 +22,7 @@ fn address(last: u8) -> IpAddr {
 }
 
 /// A server that gives this address to every name.
-fn names_all(ns: &tests::namespace::Namespace, at: impl Into<IpAddr>, last: u8) -> NameServer {
+fn names_all(ns: &Namespace, at: impl Into<IpAddr>, last: u8) -> NameServer {
     NameServer::start(ns, at, move |query, _| Some(answer(query, &[address(last)], 0)))
 }
 
@@ -315,6 +316,38 @@ fn internal_network_does_not_reach_a_resolver_on_the_hosts_loopback() {
     host.netdp(&["network", "disconnect", "open", "c1"]).done();
     assert_eq!(lookup("www.example"), (ResponseCode::NXDomain, vec![]));
     assert_eq!(stub.asked(), 1);
+}
+
+#[test]
+fn declared_endpoints_names_are_as_the_file_says_now() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let (file, app, db) = (bed.file("netdp.toml"), bed.namespace("app"), bed.namespace("db"));
+    let write = |names: &str| {
+        let of = |name: &str, ns: &Namespace| {
+            format!("[endpoint.{name}]\nnetns = \"{}\"\nnetwork = \"net1\"\n", ns.path().display())
+        };
+        fs::write(&file, format!("[network.net1]\n{}{}{names}", of("db", &db), of("app", &app))).unwrap();
+    };
+    let options = ["-c", file.to_str().unwrap()];
+    write("link = \"db:database\"\nadd-host = [\"printer:192.0.2.7\"]\n");
+    let _service = serve(&bed, &host, &[], &options);
+    let server: IpAddr = host.json(&["network", "inspect", "net1"])[0]["IPAM"]["Config"][0]["Gateway"]
+        .as_str()
+        .and_then(|text| text.parse().ok())
+        .unwrap();
+    let lookup = |name: &str| addresses(&ask(&app, server, &query(name, RecordType::A)).unwrap());
+    let address_of_db = IpAddr::from(tests::topology::address_of(&db, "eth0"));
+    assert_eq!(lookup("database"), [address_of_db]);
+    assert_eq!(lookup("printer"), ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    write("link = \"db:store\"\nadd-host = \"printer:192.0.2.8\"\n");
+    host.netdp(&["up", "--once", "-c", options[1]]).done();
+    assert_eq!((lookup("database"), lookup("store")), (vec![], vec![address_of_db]));
+    assert_eq!(lookup("printer"), ["192.0.2.8".parse::<IpAddr>().unwrap()]);
+    assert_eq!(
+        host.json(&["inspect", "app"])["HostConfig"]["ExtraHosts"],
+        serde_json::json!(["printer:192.0.2.8"])
+    );
 }
 
 #[test]

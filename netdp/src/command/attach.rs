@@ -54,10 +54,6 @@ fn links(session: &Session, network: &Network, args: &Attach) -> Result<Vec<(Str
     if args.links.is_empty() {
         return Ok(Vec::new());
     }
-    let is_served = network.bridge().is_some_and(|bridge| bridge.pools().any(|pool| pool.gateway.is_some()));
-    if !is_served {
-        return Err(process::Error::NoNames(network.name.clone()).into());
-    }
     let endpoints = session.store.endpoints()?;
     let link = |LinkArg { target, alias }: &LinkArg| {
         if network.name.as_str() != DEFAULT_NETWORK {

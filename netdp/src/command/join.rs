@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::output;
-use crate::process::hosts;
+use crate::process::{self, hosts};
 use crate::publish::PortSpec;
 use crate::store::Change;
 use crate::world::open_netns;
@@ -76,10 +76,20 @@ fn can_join(network: &Network, request: &Request) -> Result<(), Error> {
             return Err(lan::Error::MacOfParent(name()).into());
         }
     }
+    knows_links(network, &request.attachment.links)?;
     if network.is_internal() && !request.ports.is_empty() {
         return Err(Error::InternalPublish(name()));
     }
     Ok(())
+}
+
+/// Whether there is somebody on the network who knows the names of links.
+pub(super) fn knows_links(network: &Network, links: &[(String, String)]) -> Result<(), Error> {
+    let is_served = network.bridge().is_some_and(|it| it.pools().any(|pool| pool.gateway.is_some()));
+    if is_served || links.is_empty() {
+        return Ok(());
+    }
+    Err(process::Error::NoNames(network.name.clone()).into())
 }
 
 /// The namespace that is to be attached.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Item;
 use super::{Error, Place, each, words};
-use crate::cli::{DriverArg, IpamArg};
+use crate::cli::{AddHost, DriverArg, IpamArg, LinkArg};
 use crate::host::pools;
 use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Mac};
 use crate::names::Name;
@@ -153,7 +153,7 @@ pub struct DeclaredInterface {
     pub options: AttachmentOptions,
 }
 
-const ENDPOINT: [&str; 15] = [
+const ENDPOINT: [&str; 17] = [
     "netns",
     "network",
     "ip",
@@ -169,10 +169,12 @@ const ENDPOINT: [&str; 15] = [
     "dns",
     "dns-search",
     "dns-opt",
+    "add-host",
+    "link",
 ];
 
-const INTERFACE: [&str; 8] =
-    ["ip", "ip6", "mac-address", "ifname", "alias", "gw-priority", "sysctls", "publish"];
+const INTERFACE: [&str; 9] =
+    ["ip", "ip6", "mac-address", "ifname", "alias", "gw-priority", "sysctls", "publish", "link"];
 
 impl DeclaredEndpoint {
     pub(super) fn read((name, item): &(&str, Item<'_>)) -> Result<Self, Error> {
@@ -206,6 +208,7 @@ impl DeclaredEndpoint {
             "dns" => resolver.servers = each(item, |it| it.parse("addresses of name servers"))?,
             "dns-search" => resolver.search = each(item, |it| words(it, "names of domains"))?,
             "dns-opt" => resolver.options = each(item, |it| words(it, "options of resolv.conf"))?,
+            "add-host" => self.options.extra_hosts = each(item, add_host)?,
             _ if INTERFACE.contains(&key) => self.only_interface(key, item)?.set(key, item)?,
             _ => return Err(item.unknown(&ENDPOINT)),
         }
@@ -249,6 +252,7 @@ impl DeclaredInterface {
             "gw-priority" => self.options.gw_priority = item.signed()?,
             "sysctls" => self.options.sysctls = pairs(item, "a table of settings and values")?,
             "publish" => self.publish = each(item, port)?,
+            "link" => self.options.links = each(item, link)?,
             _ => return Err(item.unknown(&INTERFACE)),
         }
         Ok(())
@@ -259,6 +263,21 @@ impl DeclaredInterface {
         // Whoever made this has read them once.
         self.publish.iter().filter_map(|text| text.parse().ok()).collect()
     }
+}
+
+/// `"printer:192.0.2.7"`
+fn add_host(item: &Item<'_>) -> Result<(String, IpAddr), Error> {
+    let AddHost { name, address } = item.read("names with an address each, as in printer:192.0.2.7")?;
+    let address = address.ok_or_else(|| {
+        item.contradicts("host-gateway is a word of netdp attach and netdp run; in a file it is an address")
+    })?;
+    Ok((name, address))
+}
+
+/// `"db"` or `"db:database"`
+fn link(item: &Item<'_>) -> Result<(String, String), Error> {
+    let LinkArg { target, alias } = item.read("names of endpoints, as in db or db:database")?;
+    Ok((alias, target))
 }
 
 /// `network = "blue"`, `network = ["blue", "green"]`, or a table with one of its own for each network.

@@ -237,3 +237,22 @@ fn host_gateway_is_an_address_or_one_of_each_family() {
         assert!(error.contains(said), "{text}\n{error}");
     }
 }
+
+#[test]
+fn names_of_a_declared_endpoint_are_links_and_addresses() {
+    let text = "[endpoint.app]\nnetns = \"/x\"\nlink = [\"db\", \"sql:store\"]\nadd-host = \"p:2001:db8::7\"";
+    let config = read(text).unwrap();
+    let [endpoint] = &config.endpoints[..] else { panic!("{:?}", config.endpoints) };
+    let links = [("db", "db"), ("store", "sql")].map(|(alias, other)| (alias.to_owned(), other.to_owned()));
+    assert_eq!(endpoint.interfaces[0].options.links, links);
+    assert_eq!(endpoint.options.extra_hosts, [("p".to_owned(), "2001:db8::7".parse().unwrap())]);
+    for (line, said) in [
+        ("link = \"a:b:c\"", "bad format for links"),
+        ("link = 1", "it takes names of endpoints"),
+        ("add-host = \"p:host-gateway\"", "in a file it is an address"),
+        ("add-host = \"p\"", "bad format for add-host"),
+    ] {
+        let error = read(&format!("[endpoint.app]\nnetns = \"/x\"\n{line}")).unwrap_err().to_string();
+        assert!(error.contains(said) && error.contains(":3:"), "{line}\n{error}");
+    }
+}

@@ -90,8 +90,8 @@ pub(super) fn declare(
 }
 
 fn options(endpoint: &Endpoint, declared: &DeclaredEndpoint) -> EndpointOptions {
-    let EndpointOptions { hostname, labels, resolver, .. } = declared.options.clone();
-    EndpointOptions { hostname, labels, resolver, ..endpoint.options.clone() }
+    let EndpointOptions { hostname, labels, resolver, extra_hosts, .. } = declared.options.clone();
+    EndpointOptions { hostname, labels, resolver, extra_hosts, ..endpoint.options.clone() }
 }
 
 fn find<'a>(
@@ -127,6 +127,7 @@ impl Interface<'_> {
         self.same(present)?;
         let mut wanted = present.clone();
         wanted.options.aliases.clone_from(&self.asked.options.aliases);
+        wanted.options.links.clone_from(&self.asked.options.links);
         wanted.options.gw_priority = self.asked.options.gw_priority;
         let specs = self.asked.ports();
         let listening = Listening::of(self.network);
@@ -142,7 +143,7 @@ impl Interface<'_> {
             return Ok(());
         }
         if !self.ours {
-            return Err(self.otherwise("ports, aliases or gw-priority are not as declared"));
+            return Err(self.otherwise("ports, aliases, links or gw-priority are not as declared"));
         }
         let ports: Vec<String> = wanted.ports.iter().map(crate::output::port).collect();
         let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
@@ -193,6 +194,7 @@ impl Interface<'_> {
             let pool = pool.ok_or(Error::NoFamily { network, asked, family }).map_err(&wrong)?;
             ipam::claim(pool, asked, &used).map_err(|error| wrong(error.into()))?;
         }
+        join::knows_links(self.network, &self.asked.options.links).map_err(&wrong)?;
         if self.network.is_internal() && !self.asked.publish.is_empty() {
             return Err(wrong(Error::InternalPublish(self.network.name.to_string())));
         }
