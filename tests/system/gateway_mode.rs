@@ -62,6 +62,25 @@ fn routed_network_is_reached_at_published_ports_of_its_own_addresses() {
 }
 
 #[test]
+fn an_endpoint_of_two_routed_networks_opens_its_port_in_each() {
+    let bed = Bed::new();
+    let host = host(&bed, "routed");
+    teach(&bed.outside, &host);
+    let beyond = ["network", "create", "-o", "gateway-mode=routed", "--subnet", "192.0.2.0/24", "beyond"];
+    host.netdp(&beyond).done();
+    bed.outside.ns.sh(&format!("ip route add 192.0.2.0/24 via {}", host.address)).done();
+    let c1 = bed.container(&host, "c1", &["--network", "open", "-p", "8080:80"]);
+    let _server = Server::start_dual(&c1.ns, 80);
+    let path = c1.ns.path().to_str().unwrap();
+    let further = ["attach", "--netns", path, "--name", "c1", "--network", "beyond", "--ip", "192.0.2.9"];
+    host.netdp(&[&further[..], &["-p", "8080:80"]].concat()).done();
+    for address in [c1.address, "192.0.2.9".parse().unwrap()] {
+        let to = SocketAddr::new(address.into(), 80);
+        assert_eq!(ask_tcp_at(&bed.outside.ns, to).unwrap().name, "c1", "{to}");
+    }
+}
+
+#[test]
 fn routed_containers_publish_one_port_each_and_take_none_of_the_host() {
     let bed = Bed::new();
     let host = host(&bed, "routed");

@@ -430,10 +430,12 @@ impl Join<'_> {
     }
 }
 
-/// What an endpoint has published by its other interfaces.
+/// What an endpoint has published on the host by its other interfaces. A port at the address of another one does not serve for
+/// this one.
 fn ports_beside(endpoint: &Endpoint, present: Option<&Attachment>) -> Vec<PublishedPort> {
     let others = endpoint.attachments.iter().filter(|it| present.is_none_or(|present| present.id != it.id));
-    others.flat_map(|it| it.ports.iter().cloned()).collect()
+    let ports = others.flat_map(|it| &it.ports).filter(|port| port.host_port.is_some());
+    ports.cloned().collect()
 }
 
 fn write(change: &Change<'_>, plan: &Plan, attachment: &Attachment) -> Result<(), Error> {
