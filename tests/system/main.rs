@@ -11,6 +11,7 @@ mod crash;
 mod deep;
 mod deny;
 mod dhcp;
+mod dhcp_hostile;
 mod dns;
 mod dns_load;
 mod follow;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::Context;
+use super::{Context, lease};
 use crate::Error;
 use crate::cli::Down;
 use crate::desired::Desired;
@@ -32,6 +32,7 @@ pub(super) async fn down<W: Write>(context: &mut Context<'_, W>, args: &Down) ->
         take_away(place).await?;
     }
     if args.purge {
+        lease::give_back_all(place);
         store::purge(&place.state_dir);
     }
     Ok(())

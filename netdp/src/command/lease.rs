@@ -158,7 +158,9 @@ pub(super) fn give_back(session: &Session) {
 fn try_give_back(store: &Store) -> Result<(), Error> {
     for (id, lease) in stray(store)? {
         // Who comes back with its MAC has its address again already.
-        if !store.is_lent_to(&lease.parent, lease.mac)? && lease.phase(instance::now()) != Phase::Over {
+        if !store.is_lent_beside(&id, &lease.parent, lease.mac)?
+            && lease.phase(instance::now()) != Phase::Over
+        {
             give_back_one(&lease);
         }
         let change = store.begin()?;
@@ -166,6 +168,14 @@ fn try_give_back(store: &Store) -> Result<(), Error> {
         change.commit()?;
     }
     Ok(())
+}
+
+/// All of them, of a database that is about to go; what cannot be read ends by itself.
+pub(super) fn give_back_all(place: &Place) {
+    let leases =
+        Store::read(&place.state_dir).and_then(|store| store.map_or(Ok(Vec::new()), |it| it.all_leases()));
+    let now = instance::now();
+    leases.unwrap_or_default().iter().filter(|lease| lease.phase(now) != Phase::Over).for_each(give_back_one);
 }
 
 /// What is nobody's.

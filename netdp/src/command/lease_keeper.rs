@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -28,6 +28,8 @@ use crate::world::{Kernel, World as _};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// How often the database is read also when nobody has changed it.
+const RECHECK: Duration = Duration::from_secs(30);
 /// Nobody is asked again sooner than after so many seconds.
 const LEAST_PAUSE: u64 = 10;
 /// Nor later: RFC 2131, 4.4.5 has half of the time that is left.
@@ -97,6 +99,7 @@ struct Keeper<'a> {
     store: Option<Store>,
     /// Of the database when it was last read.
     version: Option<i64>,
+    read_at: Option<Instant>,
     tenants: Vec<Tenant>,
     strays: bool,
     turns: BTreeMap<Id, Turn>,
@@ -111,6 +114,7 @@ impl<'a> Keeper<'a> {
             place,
             store: None,
             version: None,
+            read_at: None,
             tenants: Vec::new(),
             strays: false,
             turns: BTreeMap::new(),
@@ -146,9 +150,12 @@ impl<'a> Keeper<'a> {
         }
         let Some(store) = &self.store else { return Ok(()) };
         let version = store.data_version()?;
-        if self.version == Some(version) {
+        // A command that was killed shows by nothing but time.
+        let is_recent = self.read_at.is_some_and(|at| at.elapsed() < RECHECK);
+        if self.version == Some(version) && is_recent {
             return Ok(());
         }
+        self.read_at = Some(Instant::now());
         self.tenants = tenants(&store.networks()?, &store.endpoints()?);
         self.strays = !lease::stray(store)?.is_empty();
         let ids = || self.tenants.iter().map(|tenant| &tenant.attachment.id);

@@ -125,7 +125,7 @@ struct Conversation<'a> {
     /// How long the next answer is waited for before the question is asked again, and until when.
     pause: Duration,
     again: Instant,
-    /// What was wrong with the last answer that could not be taken.
+    /// What was wrong with the first answer that could not be taken.
     refused: Option<String>,
 }
 
@@ -227,7 +227,8 @@ impl<'a> Conversation<'a> {
     /// Another server may answer better, but not for long.
     fn refuse(&mut self, why: String) {
         tracing::debug!(parent = self.parent, "an answer by DHCP is not taken: {why}");
-        if self.refused.replace(why).is_none() {
+        if self.refused.is_none() {
+            self.refused = Some(why);
             self.deadline = self.deadline.min(Instant::now() + HOPE);
         }
     }

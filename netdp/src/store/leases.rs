@@ -32,6 +32,11 @@ impl Store {
         Ok(rows.into_iter().map(|(id, lease)| (id.to_string(), lease)).collect())
     }
 
+    /// The same, whoever has them.
+    pub fn all_leases(&self) -> Result<Vec<Lease>, Error> {
+        Ok(self.leases()?.into_values().collect())
+    }
+
     /// Leases of nobody: their attachment is no more, or was not finished by `before`, in seconds since 1970.
     pub fn stray_leases(&self, before: u64) -> Result<Vec<(Id, Lease)>, Error> {
         let sql = "SELECT attachment, lease FROM leases WHERE attachment NOT IN (SELECT id FROM attachments) \
@@ -43,10 +48,12 @@ impl Store {
         Ok(strays)
     }
 
-    /// Whether a MAC has a lease that is not left.
-    pub fn is_lent_to(&self, parent: &str, mac: Mac) -> Result<bool, Error> {
+    /// Whether a MAC has another lease than that of this attachment, which is not left.
+    pub fn is_lent_beside(&self, attachment: &Id, parent: &str, mac: Mac) -> Result<bool, Error> {
         let rows = self.lease_rows("SELECT attachment, lease FROM leases WHERE gone = 0")?;
-        Ok(rows.iter().any(|(_, lease)| (lease.parent.as_str(), lease.mac) == (parent, mac)))
+        Ok(rows
+            .iter()
+            .any(|(id, lease)| id != attachment && (lease.parent.as_str(), lease.mac) == (parent, mac)))
     }
 
     fn lease_rows(&self, sql: &str) -> Result<Vec<(Id, Lease)>, Error> {

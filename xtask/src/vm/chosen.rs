@@ -93,6 +93,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("system", "connect::", CONTROLLER),
     ("system", "deep::", CONTROLLER),
     ("system", "dhcp::", CONTROLLER),
+    ("system", "dhcp_hostile::", CONTROLLER),
     ("system", "dns::", CONTROLLER),
     ("system", "dns_load::", RATE),
     ("system", "follow_networks::", CONTROLLER),
