@@ -173,6 +173,8 @@ fn endpoint_is_attached_when_its_namespace_appears() {
     let attached = |name: &str| it.host.json(&["ps"]).to_string().contains(name);
     eventually("the first is attached", Duration::from_secs(20), || attached("\"web\""));
     assert!(!attached("\"late\""));
+    let waits = format!("endpoint late is declared, and waits for {} to appear", late.display());
+    assert_eq!(it.host.json(&["status"])["warnings"], serde_json::json!([waits]));
     let appears = it.bed.namespace("late");
     assert_eq!(appears.path(), late);
     eventually("the late one is attached", Duration::from_secs(20), || attached("\"late\""));
@@ -248,4 +250,20 @@ fn what_was_made_by_hand_is_left_alone() {
     it.up();
     assert_eq!(network(&it.host, "back")["IPAM"]["Config"][0]["Subnet"], "10.47.0.0/24");
     assert!(it.web.out("ip -o -4 address show eth0").contains("10.47.0.2/24"));
+}
+
+#[test]
+fn endpoint_that_could_not_be_attached_is_tried_again_though_the_host_has_not_changed() {
+    let it = configured();
+    let web = it.web.path().display();
+    it.web.sh("ip link add lan0 type bridge").done();
+    it.write(&format!("[endpoint.web]\nnetns = \"{web}\"\nifname = \"lan0\"\n"));
+    let controller = Service::start(&mut it.host.command(&["up", "-c", it.path()]));
+    let status = || it.host.netdp(&["status"]).stdout;
+    let said = "warning: endpoint web is declared, and not attached to bridge";
+    eventually("it is told", Duration::from_secs(20), || status().contains(said));
+    it.web.sh("ip link del lan0").done();
+    eventually("it is attached", Duration::from_secs(60), || !status().contains(said));
+    assert!(it.web.out("ip -o -4 address show lan0").contains("172."));
+    controller.terminate(Duration::from_secs(10)).done();
 }

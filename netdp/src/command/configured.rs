@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(super) use endpoints::{attach, overdue};
+pub(super) use endpoints::{attach, overdue, waiting};
 
 use crate::Error;
 use crate::config::{Config, DeclaredEndpoint, Error as Wrong, Place, Problem};

@@ -9,7 +9,7 @@ use netdp_common::names::PREFILTER;
 use serde_json::{Value, json};
 
 use super::timers::{HEADINGS, Table};
-use super::{Context, drops, limits};
+use super::{Context, configured, drops, limits};
 use crate::Error;
 use crate::clash::{self, Occupied};
 use crate::datapath::{Attachment, Datapath, Prefiltered};
@@ -17,6 +17,7 @@ use crate::host::lock;
 use crate::instance;
 use crate::model::{Endpoint, Network, Uplink};
 use crate::output;
+use crate::store::Store;
 use crate::world::Kernel;
 
 pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(), Error> {
@@ -38,6 +39,10 @@ pub(super) async fn status<W: Write>(context: &mut Context<'_, W>) -> Result<(),
         limits: limits::Table::read(&context.place)?,
         addresses: kernel.outside_addresses().await?,
         occupied: kernel.occupied().await?,
+        waiting: match Store::read(&context.place.state_dir)? {
+            Some(store) => configured::waiting(&store)?,
+            None => Vec::new(),
+        },
     };
     if context.is_json() {
         return Ok(output::document(context.out, &status.document()?)?);
@@ -60,6 +65,7 @@ struct Status<'a> {
     limits: limits::Table,
     addresses: BTreeSet<IpAddr>,
     occupied: Vec<Occupied>,
+    waiting: Vec<String>,
 }
 
 impl Status<'_> {
@@ -95,7 +101,7 @@ impl Status<'_> {
             ))
         };
         let clashes = clash::warnings(&self.networks, &self.occupied);
-        self.networks.iter().filter_map(lost).chain(clashes).collect()
+        self.networks.iter().filter_map(lost).chain(clashes).chain(self.waiting.iter().cloned()).collect()
     }
 
     /// Every program that stands somewhere in the packet's way.

@@ -1,10 +1,12 @@
 //! `netdp up`: brings the datapath up, and serves it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use netdp_common::Limit;
 use tokio::select;
@@ -270,6 +272,32 @@ impl Clashes {
     }
 }
 
+/// When declared endpoints that could not be attached are tried again: later each time. What stands in their way may be
+/// something that nobody tells the host of, as an interface in the container.
+#[derive(Default)]
+struct Again {
+    due: Cell<Option<(Instant, Duration)>>,
+}
+
+impl Again {
+    const SOONEST: Duration = Duration::from_secs(5);
+    const LATEST: Duration = Duration::from_secs(300);
+
+    fn is_due(&self) -> bool {
+        self.due.get().is_some_and(|(at, _)| at <= Instant::now())
+    }
+
+    fn put_off(&self) -> Duration {
+        let longer = self.due.get().map_or(Self::SOONEST, |(_, last)| (last * 2).min(Self::LATEST));
+        self.due.set(Some((Instant::now() + longer, longer)));
+        longer
+    }
+
+    fn forget(&self) {
+        self.due.set(None);
+    }
+}
+
 /// Follows the host's changes until it is told to end; the datapath stays.
 async fn serve(
     place: &Place,
@@ -281,7 +309,8 @@ async fn serve(
     let mut clashes = Clashes::default();
     let mut seen = BTreeMap::new();
     configured::overdue(place, &mut seen);
-    let overdue = || configured::overdue(place, &mut seen);
+    let again = Again::default();
+    let overdue = || configured::overdue(place, &mut seen) || again.is_due();
     let resync = async || {
         let mut session = Session::begin(place).await?;
         // `netdp down` has been here: what it took away stays away.
@@ -296,10 +325,15 @@ async fn serve(
         let synced = resync(&mut session, &networks).await;
         session.unmark()?;
         synced?;
-        // One that cannot be attached is tried again when it has got another namespace.
         match configured::attach(&mut session).await {
-            Ok(deeds) => deeds.iter().filter(|deed| deed.action != "wait").for_each(tell),
-            Err(error) => tracing::warn!("a declared endpoint is not attached: {error}"),
+            Ok(deeds) => {
+                again.forget();
+                deeds.iter().filter(|deed| deed.action != "wait").for_each(tell);
+            }
+            Err(error) => {
+                let seconds = again.put_off().as_secs();
+                tracing::warn!("a declared endpoint is not attached: {error}; trying again in {seconds} s");
+            }
         }
         Ok(())
     };
@@ -307,5 +341,23 @@ async fn serve(
     select! {
         served = served => Ok(served?),
         never = lease_keeper::keep(place) => match never {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fails_is_tried_again_later_each_time_and_not_for_ever_later() {
+        let again = Again::default();
+        assert!(!again.is_due());
+        let waits: Vec<u64> = (0..9).map(|_| again.put_off().as_secs()).collect();
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
+        assert!(!again.is_due());
+        again.due.set(Some((Instant::now(), Again::LATEST)));
+        assert!(again.is_due());
+        again.forget();
+        assert_eq!((again.is_due(), again.put_off()), (false, Again::SOONEST));
     }
 }

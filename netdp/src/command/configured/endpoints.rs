@@ -260,6 +260,36 @@ fn namespace(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
+/// Declared endpoints that are not attached to all their networks, in words.
+pub(in super::super) fn waiting(store: &Store) -> Result<Vec<String>, Error> {
+    let declared: Declared = store.setting(Setting::Declared)?;
+    let networks = store.networks()?;
+    let mut lines = Vec::new();
+    for endpoint in &declared.endpoints {
+        let there = store.endpoint(endpoint.name.as_str())?;
+        let attachments = there.as_ref().map_or(&[][..], |endpoint| &endpoint.attachments);
+        let joined = |number: u32| attachments.iter().any(|attachment| attachment.network == number);
+        let is_joined = |name: &str| {
+            networks.iter().any(|network| network.name.as_str() == name && joined(network.number))
+        };
+        let lacking = endpoint.interfaces.iter().map(|interface| interface.network.as_str());
+        let lacking: Vec<&str> = lacking.filter(|network| !is_joined(network)).collect();
+        if lacking.is_empty() {
+            continue;
+        }
+        let (name, netns) = (&endpoint.name, endpoint.netns.display());
+        lines.push(if namespace(&endpoint.netns).is_none() {
+            format!("endpoint {name} is declared, and waits for {netns} to appear")
+        } else {
+            format!(
+                "endpoint {name} is declared, and not attached to {}; netdp up says why",
+                lacking.join(", ")
+            )
+        });
+    }
+    Ok(lines)
+}
+
 /// Whether a declared endpoint's namespace has appeared, or is another one than when this was asked last.
 pub(in super::super) fn overdue(place: &Place, seen: &mut BTreeMap<String, (u64, u64)>) -> bool {
     let declared =
