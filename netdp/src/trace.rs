@@ -100,6 +100,8 @@ pub struct Question {
     pub way: Way,
     /// Its destination; none is anybody outside.
     pub dst: Option<Addr>,
+    /// Source and destination are on one LAN, by the subnet of a network there.
+    pub is_on_lan: bool,
     /// IPv4, not IPv6.
     pub v4: bool,
     /// Number of its protocol.
@@ -208,10 +210,20 @@ impl<'a> Walk<'a> {
             return self.at_host(dst, link);
         }
         match self.network(dst) {
-            None => Target::Outside,
+            None => self.unknown(link),
             Some(network) if link.is_some_and(|link| link.network == network) => Target::Neighbour,
             Some(_) => self.container(dst, link.map(|link| link.bridge).or(self.question.ingress)),
         }
+    }
+
+    /// Neither the host nor a container; from a LAN it is reached by the frame's own way, unless the host is the gateway.
+    fn unknown(&self, link: Option<&Link>) -> Target {
+        let Some(link) = link.filter(|link| link.flags & link_flags::LAN != 0) else {
+            return Target::Outside;
+        };
+        let gateway = link.gateway(self.question.v4);
+        let has_router = !self.maps.hosts.contains(&gateway);
+        if self.question.is_on_lan || has_router { Target::Lan } else { Target::Outside }
     }
 
     fn at_host(&mut self, dst: Addr, link: Option<&Link>) -> Target {
@@ -367,6 +379,7 @@ mod tests {
             ingress: None,
             way: Way::Unasked,
             dst: Some(addr([0, 1])),
+            is_on_lan: false,
             v4: true,
             proto: 6,
             port: 80,
@@ -378,5 +391,42 @@ mod tests {
             lookups,
             ["HOST_ADDRS 10.0.0.1", "PORTS 10.0.0.1 port 80 protocol 6", "PORTS 0.0.0.0 port 80 protocol 6"]
         );
+    }
+
+    #[test]
+    fn a_machine_on_the_lan_is_reached_by_itself_and_what_is_beyond_by_whoever_is_the_gateway() {
+        let (own, gateway, machine) = (addr([1, 77]), addr([1, 1]), addr([1, 9]));
+        let link = Link {
+            addr4: own,
+            addr6: Addr::UNSPECIFIED,
+            gateway4: gateway,
+            gateway6: Addr::UNSPECIFIED,
+            snat4: Addr::UNSPECIFIED,
+            snat6: Addr::UNSPECIFIED,
+            network: 1,
+            bridge: 7,
+            flags: link_flags::LAN,
+            mac: netdp_common::Mac([2; 6]),
+            gateway_mac: netdp_common::Mac([4; 6]),
+        };
+        let rule = |is_on_lan, entries: &[Entry]| {
+            let maps = entries.iter().cloned().chain([Entry::Link(5, link)]).collect();
+            let (origin, src, dst) = (Origin::Container, Some(own), Some(machine));
+            let question = Question {
+                origin,
+                src,
+                ingress: None,
+                way: Way::Unasked,
+                dst,
+                is_on_lan,
+                v4: true,
+                proto: 6,
+                port: 80,
+            };
+            follow(&maps, &question).rule
+        };
+        let is_host = [Entry::HostAddr(gateway, 1)];
+        assert_eq!((rule(true, &[]), rule(false, &[])), (Rule::Lan, Rule::Lan));
+        assert_eq!((rule(true, &is_host), rule(false, &is_host)), (Rule::Lan, Rule::Masquerade));
     }
 }

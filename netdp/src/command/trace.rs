@@ -12,7 +12,7 @@ use super::Context;
 use crate::Error;
 use crate::cli;
 use crate::instance::{self, find_endpoint};
-use crate::model::{Attachment, Endpoint};
+use crate::model::{Attachment, Endpoint, Network};
 use crate::output;
 use crate::trace::{self, Maps, Question, Trace, Way};
 use crate::world::Kernel;
@@ -20,13 +20,14 @@ use crate::world::Kernel;
 pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Trace) -> Result<(), Error> {
     let kernel = Kernel::here(&context.place.run_dir, Vec::new())?;
     let entries = kernel.datapath()?.entries()?;
-    let (_, endpoints) = instance::read(&context.place)?;
+    let (networks, endpoints) = instance::read(&context.place)?;
     let own: Vec<IpAddr> = kernel.outside_addresses().await?.into_iter().collect();
     let places = Places { endpoints: &endpoints, own: &own };
     let maps = Maps::from_iter(entries).with_counts(kernel.datapath()?.quotas()?);
     let (ingress, question) = (ingress(&kernel, args, &maps).await?, places.question(args)?);
     let way = way(&kernel, &question, &maps).await;
-    let question = Question { ingress, way, ..question };
+    let is_on_lan = is_on_lan(&networks, &question);
+    let question = Question { ingress, way, is_on_lan, ..question };
     let traced = trace::follow(&maps, &question);
     if context.is_json() {
         return Ok(output::document(context.out, &document(args, &question, &traced))?);
@@ -40,6 +41,13 @@ pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Tr
         Some(reason) => writeln!(context.out, "verdict: drop, {} ({})", reason.name(), reason.number())?,
     }
     Ok(())
+}
+
+/// Whether a container speaks with somebody in the subnet that its LAN has.
+fn is_on_lan(networks: &[Network], question: &Question) -> bool {
+    let (Some(src), Some(dst)) = (question.src, question.dst) else { return false };
+    let pools = networks.iter().filter(|network| network.is_on_lan()).flat_map(Network::pools);
+    pools.map(|pool| pool.subnet).any(|subnet| subnet.contains(&src.ip()) && subnet.contains(&dst.ip()))
 }
 
 /// The uplink that is asked about, or the first one.
@@ -139,7 +147,8 @@ impl<'a> Places<'a> {
         };
         let (proto, port) = args.packet.numbers(v4);
         let (src, dst) = (src.map(Addr::from), dst.map(Addr::from));
-        Ok(Question { origin, src, ingress: None, way: Way::Unasked, dst, v4, proto, port })
+        let (ingress, way, is_on_lan) = (None, Way::Unasked, false);
+        Ok(Question { origin, src, ingress, way, dst, is_on_lan, v4, proto, port })
     }
 
     /// The address that is sent to, and by which of its interfaces a container does: of two on one network, that one.
