@@ -281,7 +281,7 @@ struct Again {
 
 impl Again {
     const SOONEST: Duration = Duration::from_secs(5);
-    const LATEST: Duration = Duration::from_secs(300);
+    const LATEST: Duration = Duration::from_mins(5);
 
     fn is_due(&self) -> bool {
         self.due.get().is_some_and(|(at, _)| at <= Instant::now())
