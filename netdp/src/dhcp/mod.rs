@@ -4,7 +4,7 @@
 //! have is known before anything of it is made, a lease is given back also when its container has ended, and nothing of it
 //! needs a process in the container.
 //!
-//! What comes is from anybody on the LAN: [`frame`] and [`message`] say what of it is taken.
+//! What comes is from anybody on the LAN: `frame` and `message` say what of it is taken.
 
 mod client;
 mod error;

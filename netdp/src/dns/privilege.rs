@@ -5,7 +5,7 @@
 //! backlog beyond the host's limit). Receiving, answering and asking others take nothing: it binds no port below 1024, and the
 //! kernel asks for the right to a raw socket when that is opened only. A resolver that takes its place opens its own.
 //!
-//! [`CAP_DAC_OVERRIDE`] stays: the database may lie below a directory that root can enter by nothing else, as somebody's home,
+//! `CAP_DAC_OVERRIDE` stays: the database may lie below a directory that root can enter by nothing else, as somebody's home,
 //! and is opened again whenever it could not be read. As long as the owner of netdp's files is root, taking that away would
 //! keep no other file from it.
 
