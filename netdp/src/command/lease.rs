@@ -73,8 +73,8 @@ pub(super) async fn obtain(
     let Some(lan) = network.lan().filter(|lan| lan.dhcp) else { return Ok(None) };
     let id = Id::random().map_err(Error::io("read random bytes"))?;
     let taken = Taken::of(kernel).await?;
-    let lease =
-        acquire((lan, applicant.mac(network)), applicant, &taken, |offer| keep(store, &id, offer)).await;
+    let offered = async |offer: &Lease| keep(store, &id, offer);
+    let lease = acquire((lan, applicant.mac(network)), applicant, &taken, offered).await;
     match lease {
         Ok(lease) => Ok(Some(Granted { id, lease })),
         Err(error) => {
@@ -89,7 +89,7 @@ pub(super) async fn acquire(
     (lan, mac): (&Lan, Mac),
     applicant: Applicant<'_>,
     taken: &Taken,
-    offered: impl FnMut(&Lease) -> Result<(), Error>,
+    offered: impl AsyncFnMut(&Lease) -> Result<(), Error>,
 ) -> Result<Lease, Error> {
     let identity = Identity { parent: &lan.parent, mac, hostname: applicant.name.as_str() };
     let asked = Asked { address: applicant.ip, taken: &|address| taken.by(address) };
@@ -158,9 +158,7 @@ pub(super) fn give_back(session: &Session) {
 fn try_give_back(store: &Store) -> Result<(), Error> {
     for (id, lease) in stray(store)? {
         // Who comes back with its MAC has its address again already.
-        if !store.is_lent_beside(&id, &lease.parent, lease.mac)?
-            && lease.phase(instance::now()) != Phase::Over
-        {
+        if !store.is_lent_beside(&id, &lease, unfinished())? && lease.phase(instance::now()) != Phase::Over {
             give_back_one(&lease);
         }
         let change = store.begin()?;
@@ -180,7 +178,12 @@ pub(super) fn give_back_all(place: &Place) {
 
 /// What is nobody's.
 pub(super) fn stray(store: &Store) -> Result<Vec<(Id, Lease)>, Error> {
-    Ok(store.stray_leases(instance::now().saturating_sub(UNFINISHED))?)
+    Ok(store.stray_leases(unfinished())?)
+}
+
+/// What was lent before, and is no attachment's yet, will be nobody's.
+fn unfinished() -> u64 {
+    instance::now().saturating_sub(UNFINISHED)
 }
 
 /// Gives one lease back.

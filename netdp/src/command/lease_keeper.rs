@@ -13,6 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::gone;
 use super::lease::{self, Applicant, Taken};
 use crate::Error;
 use crate::desired::Inside;
@@ -24,7 +25,7 @@ use crate::plan::Step;
 use crate::process::hosts;
 use crate::store::Store;
 use crate::ways::Ways;
-use crate::world::{Kernel, World as _};
+use crate::world::{Kernel, World as _, open_netns};
 
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
@@ -102,6 +103,8 @@ struct Keeper<'a> {
     read_at: Option<Instant>,
     tenants: Vec<Tenant>,
     strays: bool,
+    /// Whether the namespace of one seems to have ended.
+    ended: bool,
     turns: BTreeMap<Id, Turn>,
     busy: BTreeSet<Id>,
     /// Whose address has been compared with the kernel.
@@ -117,6 +120,7 @@ impl<'a> Keeper<'a> {
             read_at: None,
             tenants: Vec::new(),
             strays: false,
+            ended: false,
             turns: BTreeMap::new(),
             busy: BTreeSet::new(),
             confirmed: BTreeSet::new(),
@@ -141,6 +145,9 @@ impl<'a> Keeper<'a> {
         if std::mem::take(&mut self.strays) {
             work.push(Box::pin(give_back(place)));
         }
+        if std::mem::take(&mut self.ended) {
+            work.push(Box::pin(release(place)));
+        }
         Ok(work)
     }
 
@@ -158,6 +165,8 @@ impl<'a> Keeper<'a> {
         self.read_at = Some(Instant::now());
         self.tenants = tenants(&store.networks()?, &store.endpoints()?);
         self.strays = !lease::stray(store)?.is_empty();
+        // The host has nothing of an interface on a LAN that it could miss.
+        self.ended = self.tenants.iter().any(Tenant::has_ended);
         let ids = || self.tenants.iter().map(|tenant| &tenant.attachment.id);
         // What a command writes down from now on, it gives to the kernel itself.
         if self.version.replace(version).is_some() {
@@ -222,9 +231,38 @@ async fn give_back(place: &Place) -> Option<(Id, Turn)> {
     None
 }
 
+/// What belongs to endpoints whose namespace has ended is free, and their leases go back.
+async fn release(place: &Place) -> Option<(Id, Turn)> {
+    let released = async {
+        let mut session = Session::begin(place).await?;
+        release_gone(&mut session).await
+    };
+    if let Err(error) = released.await {
+        tracing::warn!("leases of namespaces that have ended are not given back: {error}");
+    }
+    None
+}
+
+/// Says whether there was anything.
+async fn release_gone(session: &mut Session) -> Result<bool, Error> {
+    let networks = session.store.networks()?;
+    session.mark([])?;
+    let released = gone::release(session, &networks).await;
+    session.unmark()?;
+    released
+}
+
 impl Tenant {
-    /// False when nobody has answered.
+    fn has_ended(&self) -> bool {
+        open_netns(&self.endpoint.netns).is_err()
+    }
+
+    /// False when nobody has answered, or nobody is there who could be served.
     async fn serve(&self, place: &Place, duty: Duty) -> Result<bool, Error> {
+        // One that a process holds beyond its path is served as long as something shows that it is there.
+        if self.has_ended() && release_gone(&mut Session::begin(place).await?).await? {
+            return Ok(false);
+        }
         match (duty, &self.attachment.lease) {
             (Duty::Renew { any }, Some(lease)) => match dhcp::renew(lease, any).await? {
                 Renewed::Extended(lease) => self.settle(place, Some(*lease)).await.map(|()| true),
@@ -263,11 +301,16 @@ impl Tenant {
 
     async fn ask_anew(&self, place: &Place) -> Result<(), Error> {
         let Some(lan) = self.network.lan() else { return Ok(()) };
-        let (store, kernel) = (Store::open(&place.state_dir)?, Kernel::here(&place.run_dir, Vec::new())?);
+        let kernel = Kernel::here(&place.run_dir, Vec::new())?;
         let taken = Taken::of(&kernel).await?;
         let applicant = Applicant { name: &self.endpoint.name, ip: None, mac: Some(self.attachment.mac) };
         let id = &self.attachment.id;
-        let offered = |offer: &Lease| lease::keep(&store, id, offer);
+        // Who holds the lock may be in the midst of a change and go on only when this gives way: the database alone would be
+        // waited for without that.
+        let offered = async |offer: &Lease| {
+            let session = Session::begin(place).await?;
+            lease::keep(&session.store, id, offer)
+        };
         let lease = lease::acquire((lan, self.attachment.mac), applicant, &taken, offered).await?;
         let address = lease.address.addr();
         self.settle(place, Some(lease)).await?;
@@ -299,8 +342,7 @@ impl Tenant {
             return Ok(());
         }
         match self.lend(&mut session, &networks, before, &after).await {
-            // Who is gone is noticed by others.
-            Err(Error::NetnsGone(_) | Error::LinkGone(_)) => Ok(()),
+            Err(Error::NetnsGone(_) | Error::LinkGone(_)) => release_gone(&mut session).await.map(drop),
             result => result,
         }
     }

@@ -62,13 +62,13 @@ pub enum Renewed {
 pub async fn acquire(
     identity: Identity<'_>,
     asked: Asked<'_>,
-    mut offered: impl FnMut(&Lease) -> Result<(), crate::Error>,
+    mut offered: impl AsyncFnMut(&Lease) -> Result<(), crate::Error>,
 ) -> Result<Lease, crate::Error> {
     let mut conversation = Conversation::begin(identity, PATIENCE)?;
     loop {
         let (terms, mac) = conversation.offer(asked).await?;
         let offer = conversation.lease(terms, mac);
-        offered(&offer)?;
+        offered(&offer).await?;
         if let Some(lease) = conversation.select(&offer).await? {
             return Ok(lease);
         }

@@ -9,7 +9,7 @@ use rusqlite::{Row, params};
 
 use super::rows::{Json, json};
 use super::{Change, Error, Store};
-use crate::model::{Attachment, Lease, Mac};
+use crate::model::{Attachment, Lease};
 use crate::names::Id;
 
 /// Apart, because a database that an earlier version made has no such table. Without a reference to the attachment, which comes
@@ -48,12 +48,15 @@ impl Store {
         Ok(strays)
     }
 
-    /// Whether a MAC has another lease than that of this attachment, which is not left.
-    pub fn is_lent_beside(&self, attachment: &Id, parent: &str, mac: Mac) -> Result<bool, Error> {
-        let rows = self.lease_rows("SELECT attachment, lease FROM leases WHERE gone = 0")?;
-        Ok(rows
-            .iter()
-            .any(|(id, lease)| id != attachment && (lease.parent.as_str(), lease.mac) == (parent, mac)))
+    /// Whether the MAC of a stray lease has another one that is somebody's: of an attachment, or of one that somebody is about
+    /// to finish. Another stray does not count.
+    pub fn is_lent_beside(&self, attachment: &Id, stray: &Lease, before: u64) -> Result<bool, Error> {
+        let strays = self.stray_leases(before)?;
+        let is_stray = |id: &Id| id == attachment || strays.iter().any(|(stray, _)| stray == id);
+        let rows = self.lease_rows("SELECT attachment, lease FROM leases")?;
+        Ok(rows.iter().any(|(id, lease)| {
+            !is_stray(id) && (lease.parent.as_str(), lease.mac) == (stray.parent.as_str(), stray.mac)
+        }))
     }
 
     fn lease_rows(&self, sql: &str) -> Result<Vec<(Id, Lease)>, Error> {
