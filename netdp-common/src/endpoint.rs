@@ -115,3 +115,15 @@ pub struct SubnetKey {
     pub addr: Addr,
 }
 assert_size!(SubnetKey, 20);
+
+/// Values of the map `SUBNETS`: the number of a network.
+pub mod subnet {
+    /// Beside the number: an address of a network on a LAN. It is found on the wire, and may come in by an uplink.
+    pub const ON_LAN: u32 = 1 << 31;
+
+    /// The number.
+    #[inline(always)]
+    pub const fn network(value: u32) -> u32 {
+        value & !ON_LAN
+    }
+}

@@ -41,7 +41,7 @@ pub mod uplink;
 pub mod without;
 
 pub use addr::{Addr, Mac, Port};
-pub use endpoint::{Endpoint, EndpointKey, Link, SubnetKey, link_flags};
+pub use endpoint::{Endpoint, EndpointKey, Link, SubnetKey, link_flags, subnet};
 pub use event::Event;
 pub use excluded::{Destination, DestinationKey};
 pub use flow::{Exit, Flow, FlowKey, Zone, flow_flags};

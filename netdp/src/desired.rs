@@ -17,7 +17,7 @@ use netdp_common::prefilter::flags;
 use netdp_common::uplink::{FIRST, LASTING, PASSING};
 use netdp_common::{
     Addr, Backend, Destination, DestinationKey, EndpointKey, Port, PortKey, SourceKey, State, SubnetKey,
-    link_flags, port_flags, settings,
+    link_flags, port_flags, settings, subnet,
 };
 
 use crate::datapath::{Entry, Hook};
@@ -367,7 +367,9 @@ impl Desired {
             self.rows.insert(Row::Endpoint { veth: veth.clone(), key, mac: attachment.mac });
         }
         if bridge.is_on_lan() {
-            let row = |address: IpAddr| Row::Plain(Entry::Subnet(subnet_key(address.into()), network.number));
+            let row = |address: IpAddr| {
+                Row::Plain(Entry::Subnet(subnet_key(address.into()), network.number | subnet::ON_LAN))
+            };
             self.rows.extend(attachment.addresses().map(row));
         }
         if attachment.addr6.is_some() {

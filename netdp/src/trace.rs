@@ -10,7 +10,7 @@ use netdp_common::deny::MAPPED_BITS;
 use netdp_common::policy::{Origin, Rule, Target, decide};
 use netdp_common::{
     Addr, Backend, EndpointKey, Link, Payer, Port, PortKey, Quota, Reason, SourceKey, SubnetKey, link_flags,
-    port_flags,
+    port_flags, subnet,
 };
 
 use crate::datapath::Entry;
@@ -68,7 +68,7 @@ impl FromIterator<Entry> for Maps {
                     maps.ports.insert(key, backend);
                 }
                 Entry::Source(key) => maps.sources.push(key),
-                Entry::Subnet(key, network) => maps.subnets.push((key, network)),
+                Entry::Subnet(key, row) => maps.subnets.push((key, subnet::network(row))),
                 Entry::HostAddr(address, _) => {
                     maps.hosts.insert(address);
                 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use netdp_common::{Addr, Mac, Reason, link_flags};
 use tests::expect::Expect;
-use tests::packet::{Carries, Packet as Any};
+use tests::packet::{Carries, DESTINATION, FRAGMENT, Packet as Any};
 
 use crate::fixture::ipv6::{C1, C2, GATEWAY, Packet, REMOTE, UNSPECIFIED, UNUSED, World};
 use crate::fixture::mac;
@@ -60,8 +60,11 @@ fn solicitation_goes_to_the_neighbour_alone_and_for_others_to_the_bridge() {
     }
     let own = message(UNSPECIFIED, solicited(C1), SOLICITATION, C1, &[]);
     Expect::dropped(Reason::IccDisabled).of(&world.container_sends(&own));
-    let fresh = message(UNSPECIFIED, solicited(UNUSED), SOLICITATION, UNUSED, &[]);
-    Expect::slow_path().of(&world.container_sends(&fresh));
+    // Whoever is about to take an address gives it up when another asks for it too.
+    for address in [UNUSED, C2] {
+        let anothers = message(UNSPECIFIED, solicited(address), SOLICITATION, address, &[]);
+        Expect::dropped(Reason::RogueNd).of(&world.container_sends(&anothers));
+    }
 }
 
 #[test]
@@ -159,9 +162,18 @@ fn machines_on_a_lan_are_found_and_answered_and_containers_that_are_kept_apart_a
     for packet in [
         message(C1, ALL_NODES, ADVERTISEMENT, UNUSED, &link_layer(2, mac(C1))),
         message(own, ALL_NODES, 134, UNSPECIFIED, &[]),
+        message(UNSPECIFIED, solicited(UNUSED), SOLICITATION, UNUSED, &[]),
     ] {
         Expect::dropped(Reason::RogueNd).of(&world.container_sends(&packet));
     }
+    let offer: Packet = Any::udp((own, 547), (theirs, 546)).link(mac(C1), machine);
+    Expect::dropped(Reason::RogueDhcp).of(&world.container_sends(&offer));
+    // What is behind options in a fragment is the receiver's to find.
+    let hidden = Any::ping(own, theirs, 1).link(mac(C1), machine).with(|p: &mut Packet| {
+        let options = (DESTINATION, vec![0, 0, 1, 4, 0, 0, 0, 0]);
+        p.extensions = vec![(FRAGMENT, vec![0, 0, 0, 1, 0, 0, 0, 9]), options];
+    });
+    Expect::dropped(Reason::ExtensionHeaders).of(&world.container_sends(&hidden));
     let forged: Packet = Any::ping(link_local(mac(C2)), theirs, 1).link(mac(C1), machine);
     Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&forged));
 }

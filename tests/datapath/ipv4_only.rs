@@ -16,8 +16,8 @@ const ANOTHER: [u8; 6] = [2, 0x42, 9, 9, 9, 9];
 #[test]
 fn own_arp_takes_the_slow_path_and_a_probe_too() {
     let mut world = World::new();
-    for sender in [C1, Ipv4Addr::UNSPECIFIED] {
-        let frame = arp_request(mac(C1), sender, C2);
+    for (sender, target) in [(C1, C2), (Ipv4Addr::UNSPECIFIED, C1)] {
+        let frame = arp_request(mac(C1), sender, target);
         Expect::slow_path().of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
     }
 }
@@ -25,7 +25,8 @@ fn own_arp_takes_the_slow_path_and_a_probe_too() {
 #[test]
 fn arp_that_claims_another_address_or_mac_is_dropped() {
     let mut world = World::new();
-    for claimed in [C2, GATEWAY, REMOTE] {
+    // To probe for another's address would deny it to that one.
+    for claimed in [C2, GATEWAY, REMOTE, Ipv4Addr::UNSPECIFIED] {
         let frame = arp_request(mac(C1), claimed, C2);
         Expect::dropped(Reason::SpoofedArp).of(&world.machine.run(names::FROM_CONTAINER, "c1", &frame));
     }
@@ -66,9 +67,16 @@ fn machines_on_a_lan_are_asked_for_and_containers_that_are_kept_apart_are_not() 
 fn who_has_no_address_yet_asks_for_one_on_a_lan_only() {
     let nobody = Ipv4Addr::UNSPECIFIED;
     let to = |dst, ports: (u16, u16)| Packet::udp((nobody, ports.0), (dst, ports.1)).link(mac(C1), [0xff; 6]);
-    let asks = to(Ipv4Addr::BROADCAST, (68, 67));
+    let of = |asker: [u8; 6]| {
+        let message = [&[0; 28][..], &asker, &[0; 10]].concat();
+        to(Ipv4Addr::BROADCAST, (68, 67)).with(|p| p.payload = message.clone())
+    };
+    let asks = of(mac(C1));
     let mut world = on_lan();
     Expect::slow_path().of(&world.container_sends(&asks));
+    Expect::dropped(Reason::RogueDhcp).of(&world.container_sends(&of(ANOTHER)));
+    let cut = to(Ipv4Addr::BROADCAST, (68, 67));
+    Expect::dropped(Reason::Malformed).of(&world.container_sends(&cut));
     for packet in [
         to(Ipv4Addr::BROADCAST, (67, 68)),
         to(Ipv4Addr::BROADCAST, (68, 53)),

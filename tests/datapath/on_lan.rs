@@ -1,6 +1,6 @@
 //! A network whose bridge is on a LAN: its containers speak with the machines there by themselves, as themselves only.
 
-use netdp_common::{Reason, link_flags, proto, timers::State};
+use netdp_common::{Reason, link_flags, proto, subnet, timers::State};
 use tests::expect::Expect;
 use tests::packet::{ACK, SYN};
 
@@ -87,6 +87,17 @@ fn reply_of_a_published_port_finds_its_flow_whatever_router_it_is_sent_to() {
     // Of a client that speaks to the container itself nothing is known, and nothing is changed.
     let direct = to_machine(Packet::tcp((C1, WEB.1), (REMOTE, 40_001), ACK));
     Expect::slow_path().of(&world.container_sends(&direct));
+}
+
+#[test]
+fn container_on_a_lan_may_come_by_an_uplink_and_one_of_another_network_may_not() {
+    let mut world = on_lan();
+    world.machine.put_subnet_of(UNUSED.into(), 128, 1 | subnet::ON_LAN);
+    let [by_router, of_another] =
+        [UNUSED, D1].map(|src| world.as_outside(Packet::tcp((src, 4000), (HOST, WEB.0), SYN)));
+    let outcome = world.outside_sends(&by_router);
+    assert_eq!(outcome.verdict, tests::program::REDIRECT, "{outcome:?}");
+    Expect::dropped(Reason::SpoofedIp).of(&world.outside_sends(&of_another));
 }
 
 #[test]

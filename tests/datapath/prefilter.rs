@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use netdp_common::{Reason, names, prefilter::flags};
+use netdp_common::{Reason, names, prefilter::flags, subnet};
 use tests::expect::Expect;
 use tests::packet::{ACK, Carries, Packet, SYN, arp_request};
 use tests::program::Outcome;
@@ -255,6 +255,10 @@ fn containers_and_the_host_do_not_speak_from_outside() {
         world.refuses(Reason::ContainerFromWire, &v4(src, HOST).build());
     }
     world.refuses(Reason::ContainerFromWire, &V6::udp(C6, HOST6).build());
+    // On a LAN it is a machine like others, and comes by the LAN's router.
+    world.machine.put_subnet_of(C1.into(), 128, 1 | subnet::ON_LAN);
+    world.passes(&v4(C1, HOST).build());
+    world.refuses(Reason::ContainerFromWire, &v4(GATEWAY, HOST).build());
     world.refuses(Reason::HostFromWire, &v4(HOST, HOST).build());
     world.refuses(Reason::HostFromWire, &V6::udp(HOST6, HOST6).build());
     world.passes(&v4(REMOTE, C1).build());

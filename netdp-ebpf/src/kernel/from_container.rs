@@ -6,7 +6,9 @@ use netdp_common::policy::{self, Origin, Rule, Target};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
 use netdp_common::uplink::{self, LASTING};
-use netdp_common::{Addr, EndpointKey, Exit, Flow, FlowKey, Link, Reason, Uplink, Zone, link_flags, proto};
+use netdp_common::{
+    Addr, EndpointKey, Exit, Flow, FlowKey, Link, Reason, Uplink, Zone, link_flags, proto, subnet,
+};
 
 use super::access::Packet;
 use super::clock;
@@ -55,8 +57,12 @@ fn arp(packet: &Packet, link: &Link) -> Result<Action, Reason> {
     if arp.sender_mac != link.mac || (sender != link.addr4.v4_be() && sender != 0) {
         return Err(Reason::SpoofedArp);
     }
-    // Nobody is asked but the gateway, and whether the own address is taken. An answer goes to whoever has asked: the host.
     let target = Addr::from_v4_be(arp.target());
+    // A probe for an address that somebody else is probing would deny it to that one.
+    if sender == 0 && target != link.addr4 {
+        return Err(Reason::SpoofedArp);
+    }
+    // Nobody is asked but the gateway, and whether the own address is taken. An answer goes to whoever has asked: the host.
     if arp.is_request() && target != link.gateway4 && target != link.addr4 {
         policy::decide(Origin::Container, link.flags, asked(link, target), true).verdict()?;
     }
@@ -118,7 +124,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
         policy::decide(Origin::Container, link.flags, Target::Loopback, dst.is_v4()).verdict()?;
     }
     if is_on_link {
-        return neighbour::to_gateway(eth, link);
+        return neighbour::to_gateway(packet, eth, link, tuple);
     }
     if !is_for_gateway {
         return past_gateway(packet, link, tuple, eth.dst.is_group());
@@ -162,7 +168,7 @@ fn transport(packet: &Packet, tuple: &mut Tuple) -> Transport {
 fn past_gateway(packet: &Packet, link: &Link, tuple: &Tuple, for_many: bool) -> Result<Action, Reason> {
     let dst = &tuple.key.dst;
     let is_own = match SUBNETS.get(Key::new(128, *dst)) {
-        Some(network) if *network != link.network => {
+        Some(row) if subnet::network(*row) != link.network => {
             let target = Target::of_address(true);
             policy::decide(Origin::Container, link.flags, target, dst.is_v4()).verdict()?;
             return Err(Reason::WrongMac);
@@ -355,7 +361,7 @@ fn first(packet: &Packet, tuple: &Tuple, link: &Link) -> Result<First, Reason> {
     }
     match SUBNETS.get(Key::new(128, dst)) {
         // Nobody has that address: ARP finds out.
-        Some(network) if *network == link.network => Ok(First::SlowPath),
+        Some(row) if subnet::network(*row) == link.network => Ok(First::SlowPath),
         Some(_) => Ok(First::Direct),
         None => {
             policy::decide(Origin::Container, link.flags, Target::Outside, v4).verdict()?;

@@ -5,7 +5,7 @@ use netdp_common::fragments::LIMIT_UPLINK;
 use netdp_common::policy::{self, Origin, Rule, Target};
 use netdp_common::tracker;
 use netdp_common::translate::{Delivery, NewFlow};
-use netdp_common::{Addr, Backend, PortKey, Reason, State, Zone, proto};
+use netdp_common::{Addr, Backend, PortKey, Reason, State, Zone, proto, subnet};
 
 use super::access::Packet;
 use super::clock;
@@ -87,7 +87,7 @@ pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reaso
 #[inline(always)]
 fn unsorted(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     let dst = tuple.key.dst;
-    if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
+    if is_containers(tuple.key.src) {
         return Err(Reason::SpoofedIp);
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
@@ -98,11 +98,17 @@ fn unsorted(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
     fragments::sort(packet, LIMIT_UPLINK).or_else(|_| passing(dst))
 }
 
+/// Nobody outside has a container's address: whatever answers would answer to the container. But for those on a LAN, which may
+/// come by its router.
+#[inline(always)]
+fn is_containers(src: Addr) -> bool {
+    SUBNETS.get(Key::new(128, src)).is_some_and(|row| *row & subnet::ON_LAN == 0)
+}
+
 /// A packet of no flow: [`Action::Published`] when one was begun.
 #[inline(always)]
 fn new(packet: &Packet, tuple: &Tuple) -> Result<Action, Reason> {
-    // Nobody outside has a container's address: whatever answers would answer to the container.
-    if SUBNETS.get(Key::new(128, tuple.key.src)).is_some() {
+    if is_containers(tuple.key.src) {
         return Err(Reason::SpoofedIp);
     }
     let (dst, is_loopback) = (tuple.key.dst, tuple.key.dst.is_loopback());

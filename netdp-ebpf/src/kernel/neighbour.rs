@@ -113,12 +113,24 @@ pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Ac
 /// To the gateway's link-local address, or discovery that is for the gateway; what is for a neighbour is on its way. On a LAN
 /// there are others beside the two.
 #[inline(always)]
-pub(super) fn to_gateway(eth: &EthHeader, link: &Link) -> Result<Action, Reason> {
-    let may = eth.dst == link.gateway_mac || link.flags & link_flags::LAN != 0;
-    if may { Ok(Action::SlowPath) } else { Err(Reason::WrongMac) }
+pub(super) fn to_gateway(
+    packet: &Packet,
+    eth: &EthHeader,
+    link: &Link,
+    tuple: &Tuple,
+) -> Result<Action, Reason> {
+    if eth.dst == link.gateway_mac {
+        return Ok(Action::SlowPath);
+    }
+    if link.flags & link_flags::LAN == 0 {
+        return Err(Reason::WrongMac);
+    }
+    rogue::check(packet, tuple)?;
+    Ok(Action::SlowPath)
 }
 
-/// Solicitations ask for anybody, with the asker's own MAC; advertisements are of the container's own addresses. Parts of
+/// Solicitations ask for anybody, with the asker's own MAC; advertisements are of the container's own addresses, and so is
+/// what asks whether an address is taken: to ask that of another's would deny it to that one (RFC 4862, 5.4.3). Parts of
 /// a message are refused, as nobody could tell (RFC 6980).
 #[inline(always)]
 fn discovery(packet: &Packet, link: &Link, tuple: &Tuple, kind: u8) -> Result<(), Reason> {
@@ -127,8 +139,10 @@ fn discovery(packet: &Packet, link: &Link, tuple: &Tuple, kind: u8) -> Result<()
     }
     match kind {
         icmp_type::V6_ROUTER_SOLICITATION => Ok(()),
-        icmp_type::V6_NEIGHBOUR_SOLICITATION => options(packet, link, tuple),
-        icmp_type::V6_NEIGHBOUR_ADVERTISEMENT => {
+        icmp_type::V6_NEIGHBOUR_SOLICITATION if tuple.key.src != Addr::UNSPECIFIED => {
+            options(packet, link, tuple)
+        }
+        icmp_type::V6_NEIGHBOUR_SOLICITATION | icmp_type::V6_NEIGHBOUR_ADVERTISEMENT => {
             let target: Addr = packet.load(tuple.l4 + TARGET).ok_or(Reason::Malformed)?;
             if target != link.addr6 && target != Addr::link_local(link.mac) {
                 return Err(Reason::RogueNd);

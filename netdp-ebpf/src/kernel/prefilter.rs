@@ -19,7 +19,7 @@ use netdp_common::ipv6::{self, Extension, Ipv6Header, MAX_EXTENSIONS, extension}
 use netdp_common::prefilter::{
     MAX_OPTIONS, flags, is_cut, is_neighbour_discovery, is_source_route, length4, length6, option_len,
 };
-use netdp_common::{Addr, FlowKey, Reason, Zone};
+use netdp_common::{Addr, FlowKey, Reason, Zone, subnet};
 
 use super::deny;
 use super::frame::{Frame, MAX_OFFSET};
@@ -82,7 +82,7 @@ fn blurred(frame: &Frame, at: u32) -> u32 {
 /// Whether the source may be heard from the wire.
 #[inline(always)]
 fn source(source: Addr, for_many: bool) -> Result<(), Reason> {
-    if SUBNETS.get(Key::new(128, source)).is_some() {
+    if SUBNETS.get(Key::new(128, source)).is_some_and(|row| *row & subnet::ON_LAN == 0) {
         return Err(Reason::ContainerFromWire);
     }
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.

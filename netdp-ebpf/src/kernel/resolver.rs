@@ -9,7 +9,7 @@ use core::ptr::addr_of;
 
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::programs::SkLookupContext;
-use netdp_common::{Addr, EndpointKey, proto, resolver};
+use netdp_common::{Addr, EndpointKey, proto, resolver, subnet};
 
 use super::maps::{ENDPOINTS, RESOLVERS, SUBNETS};
 
@@ -39,8 +39,8 @@ pub(super) fn hand_over(ctx: &SkLookupContext) {
         }
         (local, remote, resolver::UDP6, resolver::TCP6)
     };
-    let Some(network) = SUBNETS.get(Key::new(128, addr)) else { return };
-    let asker = EndpointKey { addr: remote, network: *network };
+    let Some(row) = SUBNETS.get(Key::new(128, addr)) else { return };
+    let asker = EndpointKey { addr: remote, network: subnet::network(*row) };
     // SAFETY: only whether there is a value is looked at.
     if unsafe { ENDPOINTS.get(asker) }.is_none() {
         return;

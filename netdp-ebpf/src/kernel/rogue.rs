@@ -1,7 +1,7 @@
 //! What nobody but the host may say to a neighbour: where addresses come from, and by which router to go. Router
 //! advertisements and redirects of IPv6 are judged with the rest of neighbour discovery.
 
-use netdp_common::{Addr, Link, Port, Reason, link_flags, proto};
+use netdp_common::{Addr, Link, Mac, Port, Reason, link_flags, proto};
 
 use super::access::Packet;
 use super::forward::Action;
@@ -13,6 +13,8 @@ const CLIENT: Port = Port::new(68);
 const CLIENT6: Port = Port::new(546);
 /// Where servers of DHCP listen.
 const SERVER: Port = Port::new(67);
+/// Offset of the client's MAC (`chaddr`) from the UDP header (RFC 2131, 2).
+const CLIENT_MAC: u32 = 8 + 28;
 /// Offset of flags and fragment offset in an IPv4 header, and the bits of the latter.
 const FRAGMENT: u32 = ETH_LEN + 6;
 const OFFSET: u16 = 0x1fff;
@@ -29,7 +31,12 @@ pub(super) fn asks_for_address(packet: &Packet, link: &Link, tuple: &Tuple) -> R
     if link.flags & link_flags::LAN == 0 || !is_from_nobody || key.proto != proto::UDP || tuple.fragment {
         return Err(Reason::SpoofedIp);
     }
-    if words(packet, tuple) == [CLIENT.0, SERVER.0] { Ok(Action::SlowPath) } else { Err(Reason::SpoofedIp) }
+    if words(packet, tuple) != [CLIENT.0, SERVER.0] {
+        return Err(Reason::SpoofedIp);
+    }
+    // Who asks for others could take all addresses that there are.
+    let asker: Mac = packet.load(tuple.l4 + CLIENT_MAC).ok_or(Reason::Malformed)?;
+    if asker == link.mac { Ok(Action::SlowPath) } else { Err(Reason::RogueDhcp) }
 }
 
 /// Judges a packet that goes to neighbours. One comparison for TCP.

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use netdp_common::deny::MAPPED_BITS;
 use netdp_common::uplink::FIRST;
-use netdp_common::{Addr, PortKey};
+use netdp_common::{Addr, PortKey, subnet};
 
 use super::Owners;
 use crate::datapath::Entry;
@@ -22,8 +22,9 @@ pub(super) fn name(entry: &Entry, owners: &Owners) -> String {
             }
             format!("row of source {} of port {}", prefix(key.prefix_len, source.addr), port(&source.port))
         }
-        Entry::Subnet(key, number) => {
-            format!("row of subnet {} of network number {number}", prefix(key.prefix_len, key.addr))
+        Entry::Subnet(key, row) => {
+            let (number, subnet) = (subnet::network(*row), prefix(key.prefix_len, key.addr));
+            format!("row of subnet {subnet} of network number {number}")
         }
         Entry::Excluded(key) => {
             let to = key.destination;
