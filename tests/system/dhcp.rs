@@ -196,6 +196,14 @@ fn an_address_can_be_asked_for() {
 }
 
 #[test]
+fn an_attachment_that_is_refused_has_no_lease() {
+    let street = Street::new(&[]);
+    let _controller = street.up();
+    street.attach_failing("c9", &["-p", "8080:80"]).exits(1).done_failing();
+    assert_eq!(street.lent(), []);
+}
+
+#[test]
 fn without_a_server_nothing_is_attached() {
     let mut street = Street::new(&[]);
     let _controller = street.up();

@@ -161,3 +161,38 @@ fn what_a_killed_command_was_lent_is_given_back() {
     let left = || database.query_row("SELECT count(*) FROM leases", [], |row| row.get::<_, i64>(0)).unwrap();
     eventually("nothing is left of it", Duration::from_secs(2), || left() == 0);
 }
+
+#[test]
+fn what_is_refused_keeps_no_lease() {
+    let (bed, host) = street();
+    let _controller = up(&host);
+    let server = DhcpServer::start(&bed.outside.ns, "wan0", |message| match message.opts().msg_type() {
+        Some(MessageType::Discover) => vec![answer(message, MessageType::Offer, OUTSIDE, (GIVEN, 600))],
+        Some(MessageType::Request) => vec![answer(message, MessageType::Ack, OUTSIDE, (GIVEN, 600))],
+        _ => Vec::new(),
+    });
+    let c1 = bed.container(&host, "c1", &[]);
+    let ns = bed.namespace("c9");
+    let (path, path1) = (ns.path().to_str().unwrap(), c1.ns.path().to_str().unwrap());
+    let attach = |name: &str, path: &str, options: &[&str]| {
+        let command = ["attach", "--netns", path, "--name", name, "--network", "lan"];
+        host.netdp(&[&command[..], options].concat()).exits(1)
+    };
+    // What needs no server to be refused does not ask one.
+    attach("c9", path, &["-p", "8080:80"]).says("ports").done_failing();
+    attach("c9", path, &["--link", "c1:db"]).says("lan").done_failing();
+    attach("c9", path1, &[]).says("c1").done_failing();
+    attach("c1", path, &[]).says("c1").done_failing();
+    host.netdp(&["network", "connect", "--link", "nobody:db", "lan", "c1"])
+        .exits(1)
+        .says("nobody")
+        .done_failing();
+    assert!(server.heard(MessageType::Discover).is_empty(), "{:?}", server.heard(MessageType::Discover));
+    // What is found out later gives back what was lent.
+    attach("c9", path, &["--ifname", "lo"]).says("lo").done_failing();
+    assert_eq!(server.heard(MessageType::Request), [GIVEN]);
+    eventually("it is given back", Duration::from_secs(2), || server.heard(MessageType::Release) == [GIVEN]);
+    let database = rusqlite::Connection::open(host.state_dir().join("netdp.db")).unwrap();
+    let left = database.query_row("SELECT count(*) FROM leases", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(left, 0, "nothing is left of it");
+}

@@ -5,13 +5,13 @@ use std::io::Write;
 use super::Context;
 use super::attach::network_scoped;
 use super::detach::{self, Rest};
-use super::join::{Container, Request, join};
+use super::join::{self, Container, Request, join};
 use super::lease::{self, Applicant, Granted};
 use crate::Error;
 use crate::cli::{NetworkConnect, NetworkDisconnect};
 use crate::host::bpffs;
 use crate::instance::{self, Place, Session, find_endpoint, find_network};
-use crate::model::{AttachmentOptions, EndpointOptions};
+use crate::model::{AttachmentOptions, Endpoint, EndpointOptions};
 use crate::store::Store;
 use crate::world::open_netns;
 
@@ -24,7 +24,12 @@ pub(super) async fn connect<W: Write>(
         return Err(Error::NotUp);
     }
     let granted = ask_ahead(&context.place, args).await?;
-    let mut session = Session::begin(&context.place).await?;
+    let joined = join_with(&context.place, args, granted.clone()).await;
+    lease::or_give_back(&context.place, granted.as_ref(), joined).await
+}
+
+async fn join_with(place: &Place, args: &NetworkConnect, granted: Option<Granted>) -> Result<(), Error> {
+    let mut session = Session::begin(place).await?;
     session.kernel.datapath()?;
     let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
     let network = find_network(&networks, &args.network)?;
@@ -35,12 +40,17 @@ pub(super) async fn connect<W: Write>(
     }
     let container = Container::of(endpoint)?;
     network_scoped(network, &args.aliases)?;
+    let request = Request { granted, ..request(args, endpoint, &endpoints)? };
+    join(&mut session, &networks, network, &container, &request).await.map(drop)
+}
+
+fn request(args: &NetworkConnect, endpoint: &Endpoint, endpoints: &[Endpoint]) -> Result<Request, Error> {
     let mut links = Vec::new();
     for link in &args.links {
-        links.push((link.alias.clone(), find_endpoint(&endpoints, &link.target)?.name.to_string()));
+        links.push((link.alias.clone(), find_endpoint(endpoints, &link.target)?.name.to_string()));
     }
     let interface = &args.interface;
-    let request = Request {
+    Ok(Request {
         id: None,
         name: endpoint.name.clone(),
         ip: interface.ip,
@@ -55,16 +65,18 @@ pub(super) async fn connect<W: Write>(
             sysctls: interface.asked_sysctls(),
         },
         endpoint: EndpointOptions::default(),
-        granted,
-    };
-    join(&mut session, &networks, network, &container, &request).await.map(drop)
+        granted: None,
+    })
 }
 
+/// An address of a network whose server gives them; what is refused anyway is so before it is asked.
 async fn ask_ahead(place: &Place, args: &NetworkConnect) -> Result<Option<Granted>, Error> {
-    let (_, endpoints) = instance::read(place)?;
+    let (networks, endpoints) = instance::read(place)?;
     let Ok(endpoint) = find_endpoint(&endpoints, &args.endpoint) else { return Ok(None) };
-    // One that is gone is told so before a server is asked.
-    open_netns(&endpoint.netns)?;
+    let container = Container::of(endpoint)?;
+    let network = find_network(&networks, &args.network);
+    let Some(network) = network.ok().filter(|network| network.is_by_dhcp()) else { return Ok(None) };
+    join::may_ask(network, &endpoints, &container, &request(args, endpoint, &endpoints)?)?;
     let interface = &args.interface;
     let applicant = Applicant { name: &endpoint.name, ip: interface.ip, mac: interface.mac_address };
     lease::ask_ahead(place, &args.network, applicant).await

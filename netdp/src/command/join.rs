@@ -62,6 +62,29 @@ pub(super) async fn join(
     Join { request, network, container }.run(session, networks).await
 }
 
+/// Whether a server may be asked for an address: what is to be refused whatever it says is refused before.
+pub(super) fn may_ask(
+    network: &Network,
+    endpoints: &[Endpoint],
+    container: &Container,
+    request: &Request,
+) -> Result<(), Error> {
+    can_join(network, request)?;
+    let (mut named, mut others) = (
+        endpoints.iter().filter(|it| it.name == request.name),
+        endpoints.iter().filter(|it| it.name != request.name),
+    );
+    if let Some(other) = others.find(|other| container.is(&other.netns) && open_netns(&other.netns).is_ok()) {
+        return Err(Error::OtherName(other.name.to_string()));
+    }
+    match named.find(|it| it.netns.path != container.path && !container.is(&it.netns)) {
+        Some(it) if open_netns(&it.netns).is_ok() => {
+            Err(Error::OtherNetns { name: it.name.to_string(), path: it.netns.path.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Whether the network has what is asked for.
 fn can_join(network: &Network, request: &Request) -> Result<(), Error> {
     let name = || network.name.to_string();

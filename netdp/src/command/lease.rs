@@ -135,6 +135,26 @@ pub(super) fn leave(store: &Store, id: &Id) -> Result<(), Error> {
     Ok(change.commit()?)
 }
 
+/// What became of an attachment for which something was lent: on an error that goes back at once.
+pub(super) async fn or_give_back<T>(
+    place: &Place,
+    granted: Option<&Granted>,
+    made: Result<T, Error>,
+) -> Result<T, Error> {
+    if let (Some(granted), Err(_)) = (granted, &made)
+        && let Err(error) = abandon(place, &granted.id).await
+    {
+        tracing::warn!("the lease of {} is not given back yet: {error}", granted.lease.address.addr());
+    }
+    made
+}
+
+async fn abandon(place: &Place, id: &Id) -> Result<(), Error> {
+    leave(&Store::open(&place.state_dir)?, id)?;
+    give_back(&Session::begin(place).await?);
+    Ok(())
+}
+
 /// Takes away what servers may have lent to others since: what is made anew must not have it.
 pub(super) fn end_overdue(change: &Change<'_>, endpoints: &[Endpoint]) -> Result<(), Error> {
     let now = instance::now();
