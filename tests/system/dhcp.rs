@@ -242,6 +242,17 @@ fn a_lease_is_renewed_also_after_the_controller_was_killed() {
 }
 
 #[test]
+fn a_server_that_wants_to_be_asked_all_the_time_is_not() {
+    let mut street = Street::new(&["--dhcp-option=58,4"]);
+    let _controller = street.up();
+    let _c1 = street.attach("c1", &[]);
+    std::thread::sleep(Duration::from_secs(11));
+    let said = street.server.take().unwrap().kill();
+    let answers = said.stderr.matches("DHCPACK").count() + said.stdout.matches("DHCPACK").count();
+    assert_eq!(answers, 2, "one to attach and one renewal\n{said}");
+}
+
+#[test]
 fn an_address_that_the_server_takes_back_is_replaced() {
     let mut street = Street::new(&["--dhcp-option=58,4"]);
     let controller = street.up();

@@ -213,7 +213,7 @@ fn duty(tenant: &Tenant, turn: Turn, now: u64, is_confirmed: bool) -> Option<Dut
 async fn serve(place: &Place, tenant: Tenant, duty: Duty, turn: Turn) -> (Id, Turn) {
     let id = tenant.attachment.id.clone();
     match tenant.serve(place, duty).await {
-        Ok(true) => (id, Turn::default()),
+        Ok(true) => (id, tenant.after(duty)),
         Ok(false) => (id, tenant.later(turn)),
         Err(error) => {
             tracing::warn!(endpoint = %tenant.endpoint.name, "its address by DHCP: {error}");
@@ -285,6 +285,16 @@ impl Tenant {
     fn tell_end(&self, lease: &Lease, why: &str) {
         let address = lease.address.addr();
         tracing::warn!(endpoint = %self.endpoint.name, network = %self.network.name, %address, "the lease is over: {why}");
+    }
+
+    /// When it is looked at again after that was done: a server that wants to be asked all the time is not.
+    fn after(&self, duty: Duty) -> Turn {
+        let (Duty::Renew { .. }, Some(lease)) = (duty, &self.attachment.lease) else {
+            return Turn::default();
+        };
+        // One that ends before is not let go of for that.
+        let pause = LEAST_PAUSE.min(u64::from(lease.ends_after / 2));
+        Turn { not_before: instance::now() + pause, failures: 0 }
     }
 
     /// When it is looked at again after nobody has answered.

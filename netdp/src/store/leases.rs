@@ -110,3 +110,47 @@ impl Change<'_> {
         self.execute(sql, [endpoint.as_str()])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::model::Mac;
+
+    fn lease(since: u64) -> Lease {
+        Lease {
+            parent: "eth1".to_owned(),
+            mac: Mac([2, 0, 0, 0, 0, 1]),
+            hostname: "c1".to_owned(),
+            address: "192.0.2.7/24".parse().unwrap(),
+            gateway: None,
+            name_servers: Vec::new(),
+            mtu: None,
+            routes: Vec::new(),
+            server: Ipv4Addr::new(192, 0, 2, 1),
+            server_mac: Mac([2, 0, 0, 0, 0, 9]),
+            since,
+            renew_after: 60,
+            rebind_after: 105,
+            ends_after: 120,
+        }
+    }
+
+    #[test]
+    fn one_that_somebody_is_about_to_finish_is_beside_a_stray_and_another_stray_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let [left, other] = [(); 2].map(|()| Id::random().unwrap());
+        let change = store.begin().unwrap();
+        change.keep_lease(&left, &lease(2000)).unwrap();
+        change.leave_lease(&left).unwrap();
+        change.keep_lease(&other, &lease(1000)).unwrap();
+        change.commit().unwrap();
+        let is_beside = |stray: &Lease, before| store.is_lent_beside(&left, stray, before).unwrap();
+        assert!(is_beside(&lease(2000), 1000), "it may be finished yet");
+        assert!(!is_beside(&lease(2000), 1001), "nobody will finish it");
+        let elsewhere = Lease { parent: "eth2".to_owned(), ..lease(2000) };
+        assert!(!is_beside(&elsewhere, 1000), "another server's");
+    }
+}
