@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use crate::Error;
 use crate::datapath::{Entry, Hook, XdpMode};
-use crate::desired::{BridgeLink, Inside, RowKey, Veth};
-use crate::model::{Bridge, GatewayMode, Host, Mac};
+use crate::desired::{BridgeLink, Inside, RowKey, Veth, VlanLink};
+use crate::model::{Bridge, GatewayMode, Host, Mac, vlan_of};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::world::{Scope, World};
 
@@ -266,6 +266,7 @@ impl Fake {
     fn take_on_links(&mut self, step: &Step) -> Result<(), Error> {
         match step {
             Step::CreateBridge { name, bridge } => self.create_bridge(name, bridge),
+            Step::CreateVlan { name, vlan } => self.create_vlan(name, vlan)?,
             Step::AddAddress { link, address } => {
                 let index = self.link(link)?.index;
                 self.state.addresses.insert((index, *address));
@@ -277,7 +278,7 @@ impl Fake {
             }
             Step::SetMtu { link, mtu } => self.link(link)?.mtu = *mtu,
             Step::SetMtuOfVeth { name, veth } => self.link(name)?.mtu = veth.mtu,
-            Step::SetUp { link } => self.link(link)?.up = true,
+            Step::SetUp { link } => self.set_up(link)?,
             Step::CreateVeth { name, veth } => self.create_veth(name, veth)?,
             Step::ConfigureInside { veth } => {
                 assert!(self.state.insides.values().any(|it| *it == veth.inside), "nothing to configure");
@@ -299,6 +300,28 @@ impl Fake {
             Step::DeleteLinks { links } => links.iter().for_each(|link| self.delete_link(link)),
             other => panic!("not a step on links: {other:?}"),
         }
+        Ok(())
+    }
+
+    fn create_vlan(&mut self, name: &str, vlan: &VlanLink) -> Result<(), Error> {
+        assert!(!self.state.links.contains_key(name), "{name} twice");
+        let (mac, mtu) = {
+            let base = self.link(&vlan.base)?;
+            (base.mac, base.mtu)
+        };
+        let alias = Some(vlan.alias.clone());
+        self.add_link(name, LinkFacts { index: 0, alias, mac, mtu, up: false, controller: None });
+        Ok(())
+    }
+
+    /// As in the kernel a VLAN is not up while what it is one of is not.
+    fn set_up(&mut self, name: &str) -> Result<(), Error> {
+        if let Some((base, _)) = vlan_of(name)
+            && !self.link(base)?.up
+        {
+            return Err(Error::Unsupported(format!("{name} of {base}, which is down,")));
+        }
+        self.link(name)?.up = true;
         Ok(())
     }
 
@@ -331,8 +354,9 @@ impl World for Fake {
         let Scope::Of(desired) = scope else { return Ok(observed) };
         let bridges = desired.veths.values().map(|veth| &veth.bridge);
         let ports = desired.bridges.values().filter_map(|bridge| bridge.port.as_ref());
-        let names: BTreeSet<&String> =
-            desired.veths.keys().chain(desired.bridges.keys()).chain(bridges).chain(ports).collect();
+        let vlans = desired.vlans.iter().flat_map(|(name, vlan)| [name, &vlan.base]);
+        let links = desired.veths.keys().chain(desired.bridges.keys());
+        let names: BTreeSet<&String> = links.chain(bridges).chain(ports).chain(vlans).collect();
         observed.links.retain(|name, _| names.contains(name));
         let hooked: Vec<_> = desired.hooks.iter().filter_map(|(_, link)| observed.number(link)).collect();
         observed.hooks.retain(|(_, number)| hooked.contains(number));

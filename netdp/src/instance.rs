@@ -16,11 +16,12 @@ use netdp_common::Limit;
 use crate::Error;
 use crate::desired::{Desired, veth_alias};
 use crate::host::lock;
-use crate::model::{Attachment, Endpoint, Network, Prefilter, vlan_of};
+use crate::model::{Attachment, Endpoint, Network, Prefilter};
 use crate::names;
 use crate::plan::{Observed, Step, plan, removal};
 use crate::reconcile::{self, Applied};
 use crate::store::Store;
+use crate::waiting;
 use crate::ways::Ways;
 use crate::world::{Kernel, Scope, World, open_netns};
 
@@ -152,11 +153,14 @@ impl Session {
 
     /// Puts the mark down for a run that may make any link that the database knows.
     pub fn mark_all(&self) -> Result<(), Error> {
-        let (networks, endpoints) = (self.store.networks()?, self.store.endpoints()?);
-        let bridges = networks.iter().filter_map(Network::bridge).map(|bridge| bridge.device.clone());
+        let mut desired = Desired::default();
+        for network in &self.store.networks()? {
+            desired.add_network(network);
+        }
+        let endpoints = self.store.endpoints()?;
         let veths = endpoints.iter().flat_map(|endpoint| &endpoint.attachments).map(Attachment::veth);
-        let names: Vec<String> = bridges.chain(veths).collect();
-        self.mark(names.iter().map(String::as_str))
+        let veths: Vec<String> = veths.collect();
+        self.mark(links_to_be(&desired).chain(veths.iter().map(String::as_str)))
     }
 
     /// Takes the mark away, after the last step or its undoing.
@@ -206,62 +210,19 @@ pub fn wanted(store: &Store, networks: &[Network], observed: &Observed) -> Resul
     for (limit, value) in store.limits()? {
         desired.add_limit(limit, value);
     }
-    for network in networks.iter().filter(|network| !waits(network, observed)) {
-        warn_of_port(network, observed);
-        desired.add_network(network);
+    let mut notices = BTreeSet::new();
+    for network in networks {
+        let waits = waiting::waits(network, observed);
+        if waits.is_none() {
+            desired.add_network(network);
+        }
+        notices.extend(waits.or_else(|| waiting::is_off_lan(network, observed)));
     }
+    waiting::tell(notices);
     for denied in store.denied()? {
         desired.add_denied(denied.prefix);
     }
     Ok(desired)
-}
-
-/// An interface of the host that is missing, or that has taken the place of a bridge, must not keep the rest from being served.
-fn waits(network: &Network, observed: &Observed) -> bool {
-    lacks_parent(network, observed) || is_displaced(network, observed)
-}
-
-/// A bridge goes on without its port: its containers still reach one another.
-fn warn_of_port(network: &Network, observed: &Observed) {
-    let Some(bridge) = network.bridge() else { return };
-    let Some(parent) = &bridge.parent else { return };
-    let why = match observed.links.get(parent) {
-        // A VLAN is made with the bridge.
-        None if vlan_of(parent).is_some_and(|(base, _)| observed.links.contains_key(base)) => return,
-        None => "is not there",
-        Some(facts) if facts.controller.is_some() && facts.controller == observed.number(&bridge.device) => {
-            return;
-        }
-        Some(facts) if facts.controller.is_some() => "is a port of another bridge",
-        Some(facts) if observed.carries_addresses(facts.index) => "has addresses of this host",
-        Some(_) => return,
-    };
-    tracing::warn!("network {} is on no LAN: the interface {parent} {why}", network.name);
-}
-
-/// Not the bridge of the default network: that one is the operator's to make room for, before anything begins.
-fn is_displaced(network: &Network, observed: &Observed) -> bool {
-    let own = network.bridge().filter(|bridge| bridge.borrowed.is_none() && !network.premade());
-    let Some(device) = own.map(|bridge| &bridge.device) else { return false };
-    let displaced = observed.is_foreign(device);
-    if displaced {
-        tracing::warn!(
-            "network {} waits: there is an interface {device} that netdp did not make",
-            network.name
-        );
-    }
-    displaced
-}
-
-/// A VLAN is made with the next interface on it.
-fn lacks_parent(network: &Network, observed: &Observed) -> bool {
-    let borrowed = network.bridge().filter(|bridge| bridge.borrowed.is_some()).map(|bridge| &bridge.device);
-    let Some(parent) = network.lan().map(|lan| &lan.parent).or(borrowed) else { return false };
-    let lacks = !observed.links.contains_key(parent);
-    if lacks {
-        tracing::warn!("network {} waits for the interface {parent}, which is not there", network.name);
-    }
-    lacks
 }
 
 /// Of several interfaces the right one leads out again, whatever was cut short: no step of a plan tells what a namespace has.
@@ -424,6 +385,23 @@ pub fn state(endpoint: &Endpoint, links: &BTreeSet<String>) -> &'static str {
 /// Seconds since 1970.
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Names of the bridges and VLANs that may be made.
+pub fn links_to_be(desired: &Desired) -> impl Iterator<Item = &str> {
+    let bridges = desired.bridges.iter().filter(|(_, bridge)| !bridge.borrowed);
+    bridges.map(|(name, _)| name.as_str()).chain(vlans_to_be(desired))
+}
+
+/// Names of the VLANs that may be made. One that is there may be somebody else's, which has no alias either and must not be
+/// taken for netdp's own.
+pub fn vlans_to_be(desired: &Desired) -> impl Iterator<Item = &str> {
+    desired.vlans.keys().map(String::as_str).filter(|vlan| !is_there(vlan))
+}
+
+/// Whether the host has an interface of this name.
+fn is_there(link: &str) -> bool {
+    nix::net::if_::if_nametoindex(link).is_ok()
 }
 
 fn make_directory(path: &Path) -> Result<(), Error> {

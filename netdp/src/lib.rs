@@ -49,6 +49,7 @@ pub mod service;
 pub mod sources;
 pub mod store;
 pub mod trace;
+mod waiting;
 pub mod ways;
 pub mod world;
 

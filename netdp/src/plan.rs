@@ -577,7 +577,7 @@ impl<'a> Planner<'a> {
     /// Whether an interface of the host is to be made a port: it is there or made before, and neither a port of another bridge
     /// nor the host's own way to anybody, which the host would lose.
     fn joins(&self, port: &str, bridge: &str) -> bool {
-        let Some(facts) = self.observed.links.get(port) else { return self.desired.vlans.contains_key(port) };
+        let Some(facts) = self.observed.links.get(port) else { return self.carries(port) };
         let goes_with_bridge = !self.is_there(bridge) && facts.controller == self.observed.number(bridge);
         let is_free = facts.controller.is_none() || goes_with_bridge;
         is_free && !self.observed.carries_addresses(facts.index)
@@ -626,8 +626,13 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Without what it is a VLAN of, or while that is down, a VLAN is neither made nor brought up: nothing else waits for it.
     fn vlans(&mut self) {
-        for (name, vlan) in &self.desired.vlans {
+        let desired = self.desired;
+        for (name, vlan) in &desired.vlans {
+            if !self.carries(&vlan.base) {
+                continue;
+            }
             let link = name.clone();
             let facts = self.observed.links.get(name);
             if facts.is_none() {
@@ -639,6 +644,20 @@ impl<'a> Planner<'a> {
                 self.push(Step::SetUp { link }, None);
             }
         }
+    }
+
+    /// Whether an interface of the host is up, or is a VLAN that is made and brought up.
+    fn carries(&self, name: &str) -> bool {
+        let planned = || self.desired.vlans.get(name).is_some_and(|vlan| self.carries(&vlan.base));
+        match self.observed.links.get(name) {
+            Some(facts) => facts.up || facts.ours() && planned(),
+            None => planned(),
+        }
+    }
+
+    /// Whether an interface that is not there is made.
+    fn is_made(&self, name: &str) -> bool {
+        self.desired.has_link(name) && (!self.desired.vlans.contains_key(name) || self.carries(name))
     }
 
     fn lans(&mut self) {
@@ -714,7 +733,7 @@ impl<'a> Planner<'a> {
     /// The wanted rows that the maps lack or have with another value.
     fn put(&mut self, which: impl Fn(&Row) -> bool) {
         for row in self.desired.rows.iter().filter(|row| which(row)) {
-            if row.trusted().is_some_and(|name| self.number(name).is_none() && !self.desired.has_link(name)) {
+            if row.trusted().is_some_and(|name| self.number(name).is_none() && !self.is_made(name)) {
                 continue;
             }
             let entry = row.entry(|link| self.number(link));

@@ -388,6 +388,70 @@ mod tests {
         assert!(world.state.links["lan0"].controller.is_some(), "an address of the link is nobody's way");
     }
 
+    /// The same by VLAN 20 of it, with a network beside it.
+    fn on_vlan() -> (Fake, Desired) {
+        let (world, mut desired) = on_lan();
+        let mut other = network(2);
+        if let Driver::Bridge(bridge) = &mut other.driver {
+            bridge.parent = Some("lan0.20".to_owned());
+        }
+        desired.add_network(&other);
+        (world, desired)
+    }
+
+    #[test]
+    fn vlan_is_made_where_what_it_is_one_of_is_up_and_keeps_nothing_else_waiting() {
+        let is_joined = |world: &Fake| {
+            let links = &world.state.links;
+            links.get("lan0.20").is_some_and(|it| it.up && it.controller == Some(links["br-2"].index))
+        };
+        let (mut whole, desired) = on_vlan();
+        let (bridges, vlans) = (desired.bridges.clone(), desired.vlans.clone());
+        let part = Desired { bridges, vlans, ..Desired::default() };
+        let lan0 = whole.state.links["lan0"].clone();
+        let spoil: [fn(&mut Fake); 2] = [
+            |world| drop(world.state.links.remove("lan0")),
+            |world| world.state.links.get_mut("lan0").unwrap().up = false,
+        ];
+        for spoil in spoil {
+            let (mut world, _) = on_vlan();
+            spoil(&mut world);
+            sync(&mut world, &desired, Scope::Everything).unwrap();
+            assert!(world.state.loaded && world.state.links["br-2"].up);
+            assert!(!world.state.links.contains_key("lan0.20"));
+            let observed = run(world.observe(Scope::Of(&part))).unwrap();
+            let steps = plan(&part, &observed).unwrap();
+            assert!(steps.iter().all(|it| !format!("{:?}", it.step).contains("lan0.20")), "{steps:?}");
+            world.state.links.insert("lan0".to_owned(), lan0.clone());
+            sync(&mut world, &desired, Scope::Everything).unwrap();
+            assert!(is_joined(&world));
+        }
+        sync(&mut whole, &desired, Scope::Everything).unwrap();
+        assert!(is_joined(&whole));
+        for link in ["lan0", "lan0.20"] {
+            whole.state.links.get_mut(link).unwrap().up = false;
+        }
+        assert_eq!(sync(&mut whole, &desired, Scope::Everything).unwrap(), 0, "it is down with its base");
+        whole.state.links.get_mut("lan0").unwrap().up = true;
+        assert_eq!(sync(&mut whole, &desired, Scope::Everything).unwrap(), 1);
+        assert!(is_joined(&whole));
+    }
+
+    #[test]
+    fn vlan_that_is_trusted_and_cannot_be_made_has_no_rows() {
+        let (mut world, mut desired) = on_vlan();
+        world.state.links.get_mut("lan0").unwrap().up = false;
+        let (mut network, endpoint) = (network(3), endpoint(3, 2));
+        let Driver::Bridge(bridge) = &mut network.driver else { unreachable!() };
+        bridge.trusted = ["lan0.20".to_owned()].into();
+        desired.add_network(&network);
+        desired.add_attachment(&network, &endpoint, &endpoint.attachments[0]);
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        world.state.links.get_mut("lan0").unwrap().up = true;
+        sync(&mut world, &desired, Scope::Everything).unwrap();
+        assert_eq!(sync(&mut world, &desired, Scope::Everything).unwrap(), 0);
+    }
+
     /// One endpoint in a network that trusts these.
     fn trusting(trusted: &[&str]) -> Desired {
         let (mut network, endpoint) = (network(1), endpoint(1, 2));

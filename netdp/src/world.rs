@@ -265,7 +265,13 @@ impl Kernel {
         let mut observed = Observed::default();
         let veths = desired.veths.iter().flat_map(|(name, veth)| [name, &veth.bridge]);
         let ports = desired.bridges.values().filter_map(|bridge| bridge.port.as_ref());
-        let vlans = desired.vlans.keys().chain(ports).chain(desired.rows.iter().filter_map(Row::trusted));
+        let bases = desired.vlans.values().map(|vlan| &vlan.base);
+        let vlans = desired
+            .vlans
+            .keys()
+            .chain(bases)
+            .chain(ports)
+            .chain(desired.rows.iter().filter_map(Row::trusted));
         for name in veths.chain(desired.bridges.keys()).chain(vlans).collect::<BTreeSet<_>>() {
             if let Some(link) = self.netlink.link(name).await? {
                 self.numbers.borrow_mut().insert(name.clone(), link.index);

@@ -133,6 +133,7 @@ fn what_is_no_bridge_is_refused_and_so_is_one_that_leads_out_of_an_internal_netw
         host.netdp(&[&["network", "create", "-o", &bridge], options, &["mine"]].concat()).exits(1)
     };
     create("up0", &[]).says("there is an interface up0 already").done_failing();
+    create("br-mine", &["--internal"]).says("whose other ports hear").done_failing();
     host.ns.sh("ip route add default via 10.77.0.9 metric 700").done();
     create("br-mine", &["--internal"]).says("by which the default route leads").done_failing();
     assert_eq!(host.json(&["network", "ls", "-f", "type=custom"]), serde_json::json!([]));

@@ -263,7 +263,7 @@ fn endpoint_that_could_not_be_attached_is_tried_again_though_the_host_has_not_ch
     let said = "warning: endpoint web is declared, and not attached to bridge";
     eventually("it is told", Duration::from_secs(20), || status().contains(said));
     it.web.sh("ip link del lan0").done();
-    eventually("it is attached", Duration::from_secs(60), || !status().contains(said));
+    eventually("it is attached", Duration::from_mins(1), || !status().contains(said));
     assert!(it.web.out("ip -o -4 address show lan0").contains("172."));
     controller.terminate(Duration::from_secs(10)).done();
 }

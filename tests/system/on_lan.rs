@@ -9,9 +9,11 @@
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use serde_json::Value;
 use tests::namespace::Namespace;
+use tests::process::eventually;
 use tests::server::{Server, ask_tcp_at, assert_refused, assert_served, assert_served_at};
 use tests::topology::{Bed, Container, Host, OUTSIDE, OUTSIDE6};
 
@@ -224,6 +226,39 @@ fn port_that_went_and_came_back_is_one_again() {
     host.ns.sh("ip link set eth1 nomaster && ip address add 192.168.50.20/24 dev eth1").done();
     host.netdp(&["up", "--once"]).ok().says("eth1 has addresses of this host").done();
     host.ns.sh("ping -c 1 -W 3 192.168.50.9").done();
+}
+
+#[test]
+fn port_that_is_missing_or_down_keeps_nobody_waiting() {
+    let street = Street::new();
+    let host = &street.host;
+    host.netdp(&[&LAN[..], &["-o", "parent=eth1", "lan"]].concat()).done();
+    let (c1, c2) = (
+        street.container("c1", 77),
+        street.bed.container(host, "c2", &["-p", "8080:80", "-p", "8080:80/udp"]),
+    );
+    let _server = Server::start(&c2.ns, 80);
+    for (spoil, repair, said) in [
+        ("ip link set eth1 name eth7", "ip link set eth7 name eth1", "eth1 is not there"),
+        ("ip link set eth1 down", "ip link set eth1 up", "eth1 is down"),
+    ] {
+        host.down();
+        host.ns.sh(&format!("ip link set eth1 down && {spoil}")).done();
+        host.netdp(&["up", "--once"]).ok().says(said).done();
+        assert_served(&street.bed.outside.ns, (host.address, 8080), "c2");
+        host.ns.sh(&format!("{repair} && ip link set eth1 up")).done();
+        host.up_once();
+        assert_served_by_machine(&street, &c1);
+    }
+    host.down();
+    host.ns.sh("ip link set eth1 down && ip link set eth1 name eth7").done();
+    let mut service = host.up();
+    host.ns.sh("ip link set eth7 name eth1 && ip link set eth1 up").done();
+    eventually("it is a port again", Duration::from_secs(20), || {
+        c1.ns.sh(&format!("ping -c 1 -W 1 {MACHINE}")).code == Some(0)
+    });
+    let told = service.finish().stderr;
+    assert_eq!(told.matches("eth1 is not there").count(), 1, "{told}");
 }
 
 #[test]

@@ -266,9 +266,9 @@ impl Join<'_> {
         let (Plan::Present(endpoint) | Plan::Further(endpoint) | Plan::New(endpoint)) = &plan;
         let joined = endpoint.attachments.iter().find(|it| it.network == self.network.number);
         let Some(attachment) = joined else { return Ok(endpoint.clone()) };
-        session.mark([attachment.veth().as_str()])?;
-        write(&change, &plan, attachment)?;
         let part = Part::new(self.network, endpoint, attachment).desired(networks);
+        session.mark(instance::vlans_to_be(&part).chain([attachment.veth().as_str()]))?;
+        write(&change, &plan, attachment)?;
         let applied = instance::bring_up(&mut session.kernel, &part).await;
         commit(change, applied, &mut session.kernel).await?;
         hosts::refresh(&session.place, endpoint)?;

@@ -281,7 +281,10 @@ async fn on_lan(
     // A VLAN is made with the network, so that only what it is a VLAN of can be looked at.
     match (session.kernel.parent(&lan.parent).await, lan.vlan()) {
         (Ok(_), _) => session.kernel.try_lan(&lan.parent, lan.mode).await?,
-        (Err(_), Some((base, _))) => session.kernel.try_lan(base, lan.mode).await?,
+        (Err(_), Some((base, _))) => {
+            network_parent::base_of_vlan(session, &lan.parent, base).await?;
+            session.kernel.try_lan(base, lan.mode).await?;
+        }
         (Err(error), None) => return Err(error),
     }
     Ok((Driver::Lan(lan), new_ula))
@@ -305,7 +308,7 @@ async fn add(
     }
     let mut desired = Desired::default();
     desired.add_network(&network);
-    session.mark(desired.bridges.keys().chain(desired.vlans.keys()).map(String::as_str))?;
+    session.mark(instance::links_to_be(&desired))?;
     session.kernel.heed_signals()?;
     let applied = if network.bridge().is_some_and(|bridge| bridge.borrowed.is_some()) {
         // It may be an uplink, which is watched in another way from now on.
@@ -379,6 +382,11 @@ impl Families {
         if found.leads_out && internal {
             return Err(Error::Unsupported(format!(
                 "an internal network on the bridge {device}, by which the default route leads,"
+            )));
+        }
+        if internal {
+            return Err(Error::Unsupported(format!(
+                "an internal network on the bridge {device}, whose other ports hear what its containers send to all,"
             )));
         }
         for net in &found.addresses {

@@ -5,6 +5,7 @@ use crate::bridge_options::Options;
 use crate::instance::Session;
 use crate::lan;
 use crate::model::{Bridge, GatewayMode, Network, vlan_of};
+use crate::netlink::Link;
 
 use super::network::Request;
 
@@ -47,11 +48,21 @@ pub(super) async fn mtu(
     is_nobodys(networks, parent)?;
     let link = match (session.kernel.port_to_be(parent).await, vlan_of(parent)) {
         (Err(Error::Lan(lan::Error::NoParent { .. })), Some((base, _))) => {
-            session.kernel.parent(base).await?
+            base_of_vlan(session, parent, base).await?
         }
         (found, _) => found?,
     };
     Ok(Some(link.mtu))
+}
+
+/// What a VLAN that is still to be made is one of.
+pub(super) async fn base_of_vlan(session: &Session, parent: &str, base: &str) -> Result<Link, Error> {
+    let base = session.kernel.parent(base).await?;
+    if base.up {
+        return Ok(base);
+    }
+    let why = "the interface that it is a VLAN of is down; bring that up first (ip link set IF up)";
+    Err(lan::Error::Unfit { parent: parent.to_owned(), why }.into())
 }
 
 /// A bridge of somebody else's has the ports that they have given it.
