@@ -278,10 +278,14 @@ impl Store {
         let mut connection = Connection::open_in_memory().map_err(failed)?;
         if exists(&path)? {
             let original = Self::connect(path.clone(), OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            original.check_schema()?;
+            match original.check_schema() {
+                Ok(()) | Err(Error::Older(_)) => {}
+                Err(error) => return Err(error),
+            }
             let copied = Backup::new(&original.connection, &mut connection)
                 .and_then(|backup| backup.run_to_completion(i32::MAX, PATIENCE, None));
             copied.map_err(failed)?;
+            upgrade::whole(&mut connection).map_err(failed)?;
         } else {
             file::fill(&connection).map_err(failed)?;
         }

@@ -234,7 +234,8 @@ fn what_was_made_by_hand_is_left_alone() {
     it.host.up_once();
     it.host.netdp(&["network", "create", "--subnet", "10.47.0.0/24", "back"]).done();
     let web = it.web.path().to_str().unwrap();
-    it.host.netdp(&["attach", "--netns", web, "--name", "web", "--network", "back"]).done();
+    let attach = ["attach", "--netns", web, "--name", "web", "--network", "back", "--label", "tier=front"];
+    it.host.netdp(&attach).done();
     it.write(&it.whole("[\"8080:80\"]", true));
     it.refused(
         "network back: it was made by hand, and otherwise: internal is to be true instead of false; subnet",
@@ -244,8 +245,13 @@ fn what_was_made_by_hand_is_left_alone() {
     );
     it.write(&format!("{same}publish = \"8080:80\"\n"));
     it.refused("endpoint web in network back: it was attached by hand, and otherwise: ports");
+    it.write(&format!("{same}hostname = \"other\"\n"));
+    it.refused("endpoint web: it was attached by hand, and has the hostname");
     it.write(&same);
     it.up();
+    assert_eq!(it.host.json(&["inspect", "web"])["Config"]["Labels"]["tier"], "front");
+    it.write(&format!("{same}sysctls = {{ \"net.ipv4.conf.IFNAME.log_martians\" = \"1\" }}\n"));
+    it.refused("endpoint web in network back: it was attached by hand, and otherwise: sysctls");
     it.write("");
     it.up();
     assert_eq!(network(&it.host, "back")["IPAM"]["Config"][0]["Subnet"], "10.47.0.0/24");

@@ -34,7 +34,7 @@ pub(super) fn interface_options(asked: &AttachmentOptions, is: &AttachmentOption
     if asked.gw_priority != *gw_priority {
         return Some(format!("the gw-priority {gw_priority}"));
     }
-    if asked.sysctls != *sysctls {
+    if !same_set(&asked.sysctls, sysctls) {
         let sysctls = sysctls.iter().map(|(path, value)| format!("{}={value}", path.replace('/', ".")));
         return Some(format!("these sysctls: {}", text(sysctls, ", ")));
     }
@@ -73,7 +73,7 @@ pub(super) fn endpoint(asked: &EndpointOptions, is: &EndpointOptions) -> Option<
 }
 
 /// Order and repetition say nothing.
-fn same_set<T: Ord>(one: &[T], other: &[T]) -> bool {
+pub(super) fn same_set<T: Ord>(one: &[T], other: &[T]) -> bool {
     one.iter().collect::<BTreeSet<_>>() == other.iter().collect()
 }
 

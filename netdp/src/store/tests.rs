@@ -219,6 +219,11 @@ fn ports_of_routed_addresses_have_none_of_the_host_s_and_clash_with_nobody() {
     change.commit().unwrap();
     drop(store);
     Connection::open(directory.path().join(FILE)).unwrap().execute_batch(THREE).unwrap();
+    let tried = Store::copy(directory.path()).unwrap();
+    assert_eq!(tried.endpoint("web").unwrap().unwrap().attachments[0].ports.len(), 2);
+    let at_rest = Store::connect(directory.path().join(FILE), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    assert!(matches!(at_rest.check_schema(), Err(Error::Older(_))), "trying changes nothing");
+    drop(at_rest);
     let store = Store::open(directory.path()).unwrap();
     let sides = |name: &str| -> Vec<String> {
         let attachment = store.endpoint(name).unwrap().unwrap().attachments.remove(0);

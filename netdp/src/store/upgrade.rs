@@ -91,6 +91,12 @@ pub(super) fn to_present(path: &Path) -> rusqlite::Result<()> {
     let mut connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    whole(&mut connection)?;
+    connection.close().map_err(|(_, source)| source)
+}
+
+/// The same of a database that is open.
+pub(super) fn whole(connection: &mut Connection) -> rusqlite::Result<()> {
     // A table that goes would take the rows that refer to it along.
     connection.pragma_update(None, "foreign_keys", false)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -99,6 +105,5 @@ pub(super) fn to_present(path: &Path) -> rusqlite::Result<()> {
             transaction.execute_batch(step)?;
         }
     }
-    transaction.commit()?;
-    connection.close().map_err(|(_, source)| source)
+    transaction.commit()
 }

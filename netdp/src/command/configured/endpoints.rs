@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::super::host_ports::{self, Listening};
 use super::super::join::{self, Container, join};
+use super::super::repeated;
 use super::{Declared, Deed, at, cannot};
 use crate::Error;
 use crate::config::{Config, DeclaredEndpoint, DeclaredInterface};
@@ -75,8 +76,11 @@ pub(super) fn declare(
             Interface { session, network, declared, asked: interface, ours, there: there.as_ref() }
                 .adjust(change, deeds)?;
         }
+        if let Some(endpoint) = there.as_ref().filter(|_| !ours) {
+            as_made_by_hand(declared, endpoint)?;
+        }
         if let Some(endpoint) =
-            there.as_ref().filter(|endpoint| options(endpoint, declared) != endpoint.options)
+            there.as_ref().filter(|endpoint| ours && options(endpoint, declared) != endpoint.options)
         {
             let detail = "hostname, labels or names";
             deeds.push(Deed::new("change", "endpoint", &declared.name, detail));
@@ -87,6 +91,14 @@ pub(super) fn declare(
         }
     }
     Ok(())
+}
+
+/// What was made by hand stays, and what the file says otherwise is told. What it does not say, it leaves.
+fn as_made_by_hand(declared: &DeclaredEndpoint, endpoint: &Endpoint) -> Result<(), Error> {
+    let Some(has) = repeated::endpoint(&declared.options, &endpoint.options) else { return Ok(()) };
+    let (what, name) = (format!("endpoint {}", declared.name), &declared.name);
+    let advice = format!("netdp detach {name} first, or declare it as it is");
+    Err(cannot(&declared.place, what, format!("it was attached by hand, and has {has}"), &advice))
 }
 
 fn options(endpoint: &Endpoint, declared: &DeclaredEndpoint) -> EndpointOptions {
@@ -176,6 +188,10 @@ impl Interface<'_> {
         compare("ip6", ip6.map(|ip| ip.to_string()), text(present.addr6.map(Into::into)));
         compare("mac-address", mac_address.map(|mac| mac.to_string()), present.mac.to_string());
         compare("ifname", ifname.clone(), present.ifname.clone());
+        let (asked, is) = (&self.asked.options.sysctls, &present.options.sysctls);
+        if !repeated::same_set(asked, is) {
+            found.push("sysctls are not as declared, and are set when an interface is made".to_owned());
+        }
         if found.is_empty() { Ok(()) } else { Err(self.otherwise(&found.join("; "))) }
     }
 
