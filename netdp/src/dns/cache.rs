@@ -89,16 +89,19 @@ impl Cache {
 fn lifetime(reply: &Reply) -> Duration {
     let seconds = |ttl: u32| Duration::from_secs(ttl.into());
     match reply.code {
-        ResponseCode::NoError if !reply.answers.is_empty() => {
-            let shortest = reply.answers.iter().map(|record| record.ttl).min().unwrap_or(0);
-            seconds(shortest).min(LONGEST)
-        }
         ResponseCode::NoError | ResponseCode::NXDomain => {
-            let until = reply.authorities.iter().filter_map(|record| match &record.data {
+            let answered = reply.answers.iter().map(|record| record.ttl).min();
+            // Beside aliases too it says for how long there is nothing behind them (RFC 2308, 2.2 and 5).
+            let denied = reply.authorities.iter().filter_map(|record| match &record.data {
                 RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
                 _ => None,
             });
-            seconds(until.min().unwrap_or(0)).min(LONGEST_NEGATIVE)
+            match (answered.map(seconds), denied.min().map(seconds)) {
+                (Some(answered), None) if reply.code == ResponseCode::NoError => answered.min(LONGEST),
+                (None, Some(denied)) => denied.min(LONGEST_NEGATIVE),
+                (Some(answered), Some(denied)) => answered.min(denied).min(LONGEST_NEGATIVE),
+                (_, None) => Duration::ZERO,
+            }
         }
         _ => Duration::ZERO,
     }
@@ -175,8 +178,12 @@ mod tests {
                 assert_eq!(kept(&nothing(code, ttl, minimum)), seconds, "{code} {ttl} {minimum}");
             }
             assert_eq!(kept(&reply(code)), 0, "{code}: nobody says for how long");
+            let behind_alias = Reply { answers: vec![record(3600)], ..nothing(code, 86_400, 60) };
+            assert_eq!(kept(&behind_alias), 60, "{code}");
         }
-        for code in [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::FormErr] {
+        for code in
+            [ResponseCode::NXDomain, ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::FormErr]
+        {
             assert_eq!(kept(&Reply { code, ..answer(&[60]) }), 0, "{code}");
         }
     }

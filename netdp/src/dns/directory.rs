@@ -45,6 +45,15 @@ struct Client {
     servers: Vec<IpAddr>,
 }
 
+/// Whose question it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Asker {
+    /// That of an endpoint, by its place.
+    Endpoint(usize),
+    /// That of an address that no endpoint has.
+    Stranger(IpAddr),
+}
+
 /// What one asker sees of the directory.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
@@ -143,6 +152,13 @@ impl Directory {
             }
         }
         self.clients.push(client);
+    }
+
+    /// Who asks the server at an address of ours from an address: an endpoint is the same one by all that it has.
+    pub fn asker(&self, server: IpAddr, from: IpAddr) -> Asker {
+        let network = self.gateways.get(&server);
+        let client = network.and_then(|network| self.addresses.get(&(*network, from)));
+        client.map_or(Asker::Stranger(from), |place| Asker::Endpoint(*place))
     }
 
     /// What the endpoint sees that asks the server at an address of ours, by the address that it asks from: nobody else can have
@@ -304,5 +320,13 @@ mod tests {
         assert_eq!(view("10.3.0.1", "10.3.0.4").beyond(), Beyond::Host, "it has a way out elsewhere");
         assert_eq!(view("10.3.0.1", "10.3.0.6").beyond(), Beyond::Nowhere);
         assert!(directory.view(ip("10.2.0.1"), ip("10.3.0.6")).is_none(), "no endpoint of that network");
+        let asker = |server: &str, from: &str| directory.asker(ip(server), ip(from));
+        assert_eq!(
+            asker("10.2.0.1", "10.2.0.4"),
+            asker("10.3.0.1", "10.3.0.4"),
+            "one endpoint, two networks"
+        );
+        assert_ne!(asker("10.2.0.1", "10.2.0.4"), asker("10.2.0.1", "10.2.0.5"));
+        assert_eq!(asker("10.2.0.1", "10.3.0.6"), Asker::Stranger(ip("10.3.0.6")));
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::answer::{Asked, MAX_DATAGRAM};
 use super::cache::{Cache, Key, Reply};
-use super::directory::{Beyond, Directory};
+use super::directory::{Asker, Beyond, Directory};
 use super::resolv_conf::ResolvConf;
 use super::shares::{Share, Shares};
 
@@ -64,7 +64,7 @@ impl Forwarder {
     }
 
     /// The right to ask for somebody; `None` when too much is being asked already.
-    pub fn permit(&self, asker: IpAddr) -> Option<Share> {
+    pub fn permit(&self, asker: Asker) -> Option<Share> {
         self.shares.take(asker)
     }
 

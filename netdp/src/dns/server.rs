@@ -172,7 +172,7 @@ fn datagram(
     if let Some(answer) = shared.forwarder.remembered(&asked, &beyond, directory) {
         return send(socket, &encode(&answer, limit));
     }
-    let Some(permit) = shared.forwarder.permit(envelope.from.ip()) else {
+    let Some(permit) = shared.forwarder.permit(directory.asker(envelope.server, envelope.from.ip())) else {
         return send(socket, &encode(&asked.refused(), limit));
     };
     let (shared, socket, directory) = (Arc::clone(shared), Arc::clone(socket), Arc::clone(directory));
@@ -193,7 +193,9 @@ fn accept(shared: &Arc<Shared>, listener: TcpListener) -> Result<(), Error> {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             match listener.accept().await {
                 Ok((stream, from)) => {
-                    let Some(share) = shares.take(from.ip()) else { continue };
+                    let Ok(server) = stream.local_addr() else { continue };
+                    let asker = shared.source.current().asker(server.ip(), from.ip());
+                    let Some(share) = shares.take(asker) else { continue };
                     let shared = Arc::clone(&shared);
                     tokio::spawn(async move {
                         if let Err(error) = converse(&shared, stream).await {
@@ -226,7 +228,7 @@ async fn converse(shared: &Arc<Shared>, mut stream: TcpStream) -> io::Result<()>
             Decision::Forward(asked, beyond) => {
                 match (
                     shared.forwarder.remembered(&asked, &beyond, &directory),
-                    shared.forwarder.permit(from),
+                    shared.forwarder.permit(directory.asker(server, from)),
                 ) {
                     (Some(answer), _) => answer,
                     (None, Some(_permit)) => shared.forwarder.ask(&asked, &beyond, &directory).await,

@@ -1,8 +1,9 @@
 //! What askers have at a time of something that there is only so much of: one of them never has all of it.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use super::directory::Asker;
 
 /// So much for all, and of it so much for each.
 #[derive(Clone, Debug)]
@@ -16,14 +17,14 @@ pub struct Shares {
 struct Taken {
     all: usize,
     /// By those who have some.
-    each: HashMap<IpAddr, usize>,
+    each: HashMap<Asker, usize>,
 }
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
 #[must_use = "it is given back when this is dropped"]
 pub struct Share {
-    asker: IpAddr,
+    asker: Asker,
     taken: Arc<Mutex<Taken>>,
 }
 
@@ -33,8 +34,8 @@ impl Shares {
         Self { all, each, taken: Arc::default() }
     }
 
-    /// One more for whoever has this address; `None` when that one has its part, or all have everything.
-    pub fn take(&self, asker: IpAddr) -> Option<Share> {
+    /// One more for this asker; `None` when that one has its part, or all have everything.
+    pub fn take(&self, asker: Asker) -> Option<Share> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let own = taken.each.get(&asker).copied().unwrap_or_default();
         if taken.all >= self.all || own >= self.each {
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn nobody_has_more_than_a_part_and_what_is_given_back_is_there_again() {
         let shares = Shares::new(5, 3);
-        let [one, two]: [IpAddr; 2] = ["10.2.0.2", "fd00:2::3"].map(|text| text.parse().unwrap());
+        let [one, two] = [Asker::Endpoint(0), Asker::Stranger("fd00:2::3".parse().unwrap())];
         let mut of_one: Vec<Share> = (0..3).map(|_| shares.take(one).unwrap()).collect();
         assert!(shares.take(one).is_none(), "it has its part");
         let of_two: Vec<Share> = (0..2).map(|_| shares.take(two).unwrap()).collect();

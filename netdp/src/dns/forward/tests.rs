@@ -344,7 +344,7 @@ fn what_was_answered_is_remembered_for_those_who_ask_the_same_servers() {
 fn no_more_is_asked_at_a_time_than_there_is_room_for() {
     run(async {
         let forwarder = Servers::new().await.forwarder();
-        let [one, two] = [ip("10.2.0.2"), ip("10.2.0.3")];
+        let [one, two] = [Asker::Endpoint(0), Asker::Endpoint(1)];
         let all: Vec<_> = (0..EACH).map(|_| forwarder.permit(one).unwrap()).collect();
         assert!(forwarder.permit(one).is_none());
         assert!(forwarder.permit(two).is_some(), "there is room for another one");
