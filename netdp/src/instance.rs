@@ -407,3 +407,38 @@ fn is_there(link: &str) -> bool {
 fn make_directory(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(Error::io(format!("create the run directory {}", path.display())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::VlanLink;
+    use crate::model::{Borrowed, Driver};
+    use crate::names::Id;
+
+    fn network(number: u8, of_others: bool) -> Network {
+        let mut bridge = crate::fake::bridge(number);
+        bridge.borrowed = of_others.then(|| Borrowed { addresses: Vec::new() });
+        Network {
+            number: number.into(),
+            id: Id::stored(format!("{number:064x}")),
+            name: format!("net{number}").parse().unwrap(),
+            created: 0,
+            driver: Driver::Bridge(bridge),
+            options: std::collections::BTreeMap::new(),
+            labels: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn what_may_be_somebody_elses_is_not_marked() {
+        let mut desired = Desired::default();
+        desired.add_network(&network(1, false));
+        desired.add_network(&network(2, true));
+        // Every host has the first, and nobody has the second.
+        for name in ["lo", "nowhere0.20"] {
+            let vlan = VlanLink { alias: String::new(), base: "nowhere0".to_owned(), number: 20 };
+            desired.vlans.insert(name.to_owned(), vlan);
+        }
+        assert_eq!(links_to_be(&desired).collect::<Vec<_>>(), ["br-1", "nowhere0.20"]);
+    }
+}
