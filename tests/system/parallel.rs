@@ -141,8 +141,8 @@ fn commands_that_are_killed_among_others_leave_database_and_kernel_in_agreement(
             return host.netdp(&words(&line)).done();
         }
         let mut victim = Service::start(&mut host.command(&words(&line)));
-        // From before it has the lock, for which eight of them wait, to after its end.
-        thread::sleep(Duration::from_millis(15 * (number as u64 % 64)));
+        // From at once, before it has the lock for which eight of them wait, to after its end.
+        thread::sleep(Duration::from_millis(11 * (number as u64 / 4)));
         killed.fetch_add(usize::from(victim.ended().is_none()), Ordering::Relaxed);
         victim.kill();
     });
