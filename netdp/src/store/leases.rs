@@ -22,6 +22,9 @@ CREATE TABLE IF NOT EXISTS leases (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Whether there is the table.
+const THERE: &str = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'leases'";
+
 /// Leases by attachment.
 pub(super) type Leases = HashMap<String, Lease>;
 
@@ -60,8 +63,7 @@ impl Store {
     }
 
     fn lease_rows(&self, sql: &str) -> Result<Vec<(Id, Lease)>, Error> {
-        let there = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'leases'";
-        if self.rows(there, [], |row| row.get::<_, String>(0))?.is_empty() {
+        if self.rows(THERE, [], |row| row.get::<_, String>(0))?.is_empty() {
             return Ok(Vec::new());
         }
         let read = |row: &Row<'_>| Ok((Id::stored(row.get(0)?), row.get::<_, Json<_>>(1)?.0));
@@ -92,22 +94,25 @@ impl Change<'_> {
 
     /// Forgets a lease that was given back or is over.
     pub fn forget_lease(&self, attachment: &Id) -> Result<(), Error> {
-        self.execute(LEASES, [])?;
-        self.execute("DELETE FROM leases WHERE attachment = ?1", [attachment.as_str()])
+        self.change_leases("DELETE FROM leases WHERE attachment = ?1", attachment)
     }
 
     /// Says of a lease that nobody will finish the attachment that it is for, or of those of an attachment that it goes.
     pub fn leave_lease(&self, attachment: &Id) -> Result<(), Error> {
-        self.execute(LEASES, [])?;
-        self.execute("UPDATE leases SET gone = 1 WHERE attachment = ?1", [attachment.as_str()])
+        self.change_leases("UPDATE leases SET gone = 1 WHERE attachment = ?1", attachment)
     }
 
     /// The same of all attachments of an endpoint.
     pub(super) fn leave_leases_of(&self, endpoint: &Id) -> Result<(), Error> {
-        self.execute(LEASES, [])?;
         let sql = "UPDATE leases SET gone = 1 WHERE attachment IN \
                    (SELECT id FROM attachments WHERE endpoint = (SELECT number FROM endpoints WHERE id = ?1))";
-        self.execute(sql, [endpoint.as_str()])
+        self.change_leases(sql, endpoint)
+    }
+
+    /// Where nothing was ever lent there is no table, and none is made for nothing.
+    fn change_leases(&self, sql: &str, id: &Id) -> Result<(), Error> {
+        let there = self.transaction.prepare_cached(THERE).and_then(|mut query| query.exists([]));
+        if there.map_err(|source| self.error(source))? { self.execute(sql, [id.as_str()]) } else { Ok(()) }
     }
 }
 
