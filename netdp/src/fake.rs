@@ -8,9 +8,29 @@ use ipnet::IpNet;
 use crate::Error;
 use crate::datapath::{Entry, Hook, XdpMode};
 use crate::desired::{BridgeLink, Inside, RowKey, Veth, VlanLink};
-use crate::model::{Bridge, GatewayMode, Host, Mac, vlan_of};
+use crate::model::{Bridge, GatewayMode, Host, Lease, Mac, vlan_of};
 use crate::plan::{Device, LinkFacts, Observed, Step};
 use crate::world::{Scope, World};
+
+/// A lease that is two minutes long.
+pub(crate) fn lease(since: u64) -> Lease {
+    Lease {
+        parent: "eth1".to_owned(),
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        hostname: "c1".to_owned(),
+        address: "192.0.2.7/24".parse().unwrap(),
+        gateway: None,
+        name_servers: Vec::new(),
+        mtu: None,
+        routes: Vec::new(),
+        server: Ipv4Addr::new(192, 0, 2, 1),
+        server_mac: Mac([2, 0, 0, 0, 0, 9]),
+        since,
+        renew_after: 60,
+        rebind_after: 105,
+        ends_after: 120,
+    }
+}
 
 /// A bridge without addresses.
 pub(crate) fn bridge(number: u8) -> Bridge {

@@ -8,6 +8,8 @@ use tests::server::{
 };
 use tests::topology::{Bed, Host};
 
+use crate::isolation::assert_counted;
+
 fn host_with(bed: &Bed, networks: &[(&str, &[&str])]) -> Host {
     let host = bed.host("h1");
     host.up_once();
@@ -135,7 +137,9 @@ fn published_ports_outlive_the_network_that_they_were_published_by() {
             assert_served_at(&client.ns, SocketAddr::new(address, 8080), "c1");
         }
         assert_eq!(ask_udp(&client.ns, 4000, (host.address, 8080)).unwrap().name, "c1");
-        assert!(ask_tcp(&client.ns, (host.address, 8081)).is_err(), "the source is not on the list");
+        assert_counted(&host, "source_denied", || {
+            assert!(ask_tcp(&client.ns, (host.address, 8081)).is_err());
+        });
         assert_eq!(ports(), before);
         agreed();
     };

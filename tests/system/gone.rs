@@ -85,3 +85,22 @@ fn network_of_which_all_are_gone_can_be_removed_and_left() {
     assert_eq!(host.netdp(&["network", "ls", "-q"]).ok().stdout.lines().count(), 3);
     host.netdp(&["detach", "c1"]).done();
 }
+
+/// What is published goes on nowhere, and the network is left all the same.
+#[test]
+fn it_leaves_one_of_its_networks_like_any_other() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    blue(&host);
+    let c1 = bed.container(&host, "c1", &OPTIONS);
+    host.netdp(&["network", "connect", "bridge", "c1"]).done();
+    drop(c1);
+    host.netdp(&["detach", "--network", "blue", "c1"]).done();
+    assert_eq!(host.json(&["network", "inspect", "blue"])[0]["Containers"], json!({}));
+    assert_refused(&bed.outside.ns, (host.address, 8080));
+    host.netdp(&["detach", "c1"]).done();
+    // What the kernel had of interfaces that it has removed by itself goes with the next look at all of them.
+    host.up_once();
+    host.netdp(&["check", "--deep"]).done();
+}

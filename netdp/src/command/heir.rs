@@ -43,19 +43,24 @@ pub(super) fn heirs<'a>(
 }
 
 /// Has the kernel lead the ports there, before the interface goes that they led to. UDP ports of what stays may have led to what
-/// leaves.
+/// leaves. In a namespace that has ended nothing is reached any more.
 pub(super) async fn serve(
     kernel: &mut Kernel,
     networks: &[Network],
     remainder: &Endpoint,
 ) -> Result<(), Error> {
+    if remainder.attachments.iter().all(|it| it.ports.is_empty()) {
+        return Ok(());
+    }
     let ways = Ways::of(remainder, networks);
     let leads_out = |it: &&Attachment| ways.exits.iter().any(|exit| exit.ifname == it.ifname);
     for attachment in remainder.attachments.iter().filter(leads_out) {
         let Some(network) = network_of(attachment, networks) else { continue };
-        instance::bring_up(kernel, &Part::new(network, remainder, attachment).desired(networks))
-            .await?
-            .keep();
+        let part = Part::new(network, remainder, attachment).desired(networks);
+        match instance::bring_up(kernel, &part).await {
+            Err(Error::NetnsGone(_)) => return Ok(()),
+            applied => applied?.keep(),
+        }
     }
     Ok(())
 }

@@ -95,22 +95,7 @@ mod tests {
 
     fn lease(times: [u32; 3]) -> Lease {
         let [renew_after, rebind_after, ends_after] = times;
-        Lease {
-            parent: "eth1".to_owned(),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            hostname: "c1".to_owned(),
-            address: "192.0.2.7/24".parse().unwrap(),
-            gateway: None,
-            name_servers: Vec::new(),
-            mtu: None,
-            routes: Vec::new(),
-            server: Ipv4Addr::new(192, 0, 2, 1),
-            server_mac: Mac([2, 0, 0, 0, 0, 9]),
-            since: 1000,
-            renew_after,
-            rebind_after,
-            ends_after,
-        }
+        Lease { renew_after, rebind_after, ends_after, ..crate::fake::lease(1000) }
     }
 
     #[test]

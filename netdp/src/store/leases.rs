@@ -118,29 +118,8 @@ impl Change<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::model::Mac;
-
-    fn lease(since: u64) -> Lease {
-        Lease {
-            parent: "eth1".to_owned(),
-            mac: Mac([2, 0, 0, 0, 0, 1]),
-            hostname: "c1".to_owned(),
-            address: "192.0.2.7/24".parse().unwrap(),
-            gateway: None,
-            name_servers: Vec::new(),
-            mtu: None,
-            routes: Vec::new(),
-            server: Ipv4Addr::new(192, 0, 2, 1),
-            server_mac: Mac([2, 0, 0, 0, 0, 9]),
-            since,
-            renew_after: 60,
-            rebind_after: 105,
-            ends_after: 120,
-        }
-    }
+    use crate::fake::lease;
 
     #[test]
     fn one_that_somebody_is_about_to_finish_is_beside_a_stray_and_another_stray_is_not() {
