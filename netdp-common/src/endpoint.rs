@@ -24,6 +24,8 @@ pub mod link_flags {
     /// The network's bridge is on a LAN: its ports lead to machines that are no containers of this host, and the containers speak
     /// with them by themselves.
     pub const LAN: u32 = 256;
+    /// The bridge is nobody's way out: the LAN's router is the only gateway, and the host itself is not there.
+    pub const NO_GATEWAY: u32 = 512;
 }
 
 /// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).

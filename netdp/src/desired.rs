@@ -530,7 +530,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
             | flag(!bridge.masquerade_exclude.is_empty(), link_flags::EXCLUDES)
             | flag(bridge.gateway_mode4 == GatewayMode::Routed, link_flags::ROUTED4)
             | flag(bridge.gateway_mode6 == GatewayMode::Routed, link_flags::ROUTED6)
-            | flag(bridge.is_on_lan(), link_flags::LAN),
+            | flag(bridge.is_on_lan(), link_flags::LAN)
+            | flag(bridge.parent.is_some(), link_flags::NO_GATEWAY),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
     }

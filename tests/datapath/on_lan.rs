@@ -101,6 +101,26 @@ fn container_on_a_lan_may_come_by_an_uplink_and_one_of_another_network_may_not()
 }
 
 #[test]
+fn bridge_that_is_no_gateway_leads_nowhere_but_back_to_who_has_come_by_a_published_port() {
+    let mut world = World::with_flags(link_flags::LAN | link_flags::NO_GATEWAY);
+    world.seed(world.published(proto::TCP, 40_000, WEB, State::TcpEstablished));
+    let outcome = world.container_sends(&world.as_c1(Packet::tcp((C1, WEB.1), (REMOTE, 40_000), ACK)));
+    assert_eq!(outcome.verdict, tests::program::REDIRECT, "{outcome:?}");
+    for packet in [
+        Packet::tcp((C1, 4000), (REMOTE, 80), SYN),
+        Packet::udp((C1, 4000), (HOST, 53)),
+        Packet::udp((C1, 4000), (REMOTE, 53)).with(|p| p.more_fragments = true),
+        Packet::ping(C1, REMOTE, 1),
+    ] {
+        Expect::dropped(Reason::WrongMac).of(&world.container_sends(&world.as_c1(packet)));
+    }
+    Expect::slow_path().of(&world.container_sends(&to_machine(Packet::ping(C1, REMOTE, 1))));
+    let mut gateway = on_lan();
+    let first = gateway.as_c1(Packet::tcp((C1, 4000), (REMOTE, 80), SYN));
+    assert_eq!(gateway.container_sends(&first).verdict, tests::program::REDIRECT);
+}
+
+#[test]
 fn frame_that_is_no_ip_packet_is_refused_on_a_lan_too() {
     let mut world = on_lan();
     let mut frame = to_machine(Packet::udp((C1, 4000), (UNUSED, 53))).build();

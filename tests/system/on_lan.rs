@@ -17,6 +17,8 @@ use tests::process::eventually;
 use tests::server::{Server, ask_tcp_at, assert_refused, assert_served, assert_served_at};
 use tests::topology::{Bed, Container, Host, OUTSIDE, OUTSIDE6};
 
+use crate::isolation::assert_counted;
+
 const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
 const MACHINE: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 9);
 const MACHINE6: Ipv6Addr = Ipv6Addr::new(0xfd50, 0, 0, 0, 0, 0, 0, 9);
@@ -171,6 +173,29 @@ fn interface_in_the_bridge_puts_containers_on_the_lan_and_is_left_as_it_was() {
     assert_eq!(street.eth1(), before);
     host.down();
     assert_eq!(street.eth1(), before);
+}
+
+/// Else it would leave by the host's uplink, past whatever guards the LAN.
+#[test]
+fn bridge_of_the_lan_is_no_way_around_its_router() {
+    let street = Street::new();
+    let host = &street.host;
+    host.netdp(&[&LAN[..], &["-o", "parent=eth1", "lan"]].concat()).done();
+    let options = ["--network", "lan", "--ip", "192.168.50.77", "--ip6", "fd50::77", "-p", "8080:80"];
+    let c1 = street.bed.container(host, "c1", &[&options[..], &["-p", "8080:80/udp"]].concat());
+    let (_inside, _outside) = (Server::start(&c1.ns, 80), Server::start(&street.bed.outside.ns, 80));
+    assert_served(&street.bed.outside.ns, (host.address, 8080), "c1");
+    let eth1: Value = host.ns.sh("ip -j link show dev eth1").json();
+    let bridge = eth1[0]["master"].as_str().unwrap();
+    let bridge: Value = host.ns.sh(&format!("ip -j link show dev {bridge}")).json();
+    let bridge = bridge[0]["address"].as_str().unwrap();
+    c1.ns.sh(&format!("ip neigh replace 192.168.50.1 lladdr {bridge} dev eth0 nud permanent")).done();
+    for to in [street.bed.outside.address, host.address] {
+        assert_counted(host, "invalid_destination_mac", || {
+            assert!(ask_tcp_at(&c1.ns, SocketAddr::new(to.into(), 80)).is_err(), "{to}");
+        });
+    }
+    assert_served(&street.bed.outside.ns, (host.address, 8080), "c1");
 }
 
 fn assert_served_by_machine(street: &Street, container: &Container) {

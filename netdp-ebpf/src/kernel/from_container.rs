@@ -129,6 +129,10 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     if !is_for_gateway {
         return past_gateway(packet, link, tuple, eth.dst.is_group());
     }
+    // By the host's uplink it would go round the LAN's firewall. Flows of published ports were followed above.
+    if link.flags & link_flags::NO_GATEWAY != 0 {
+        return Err(Reason::WrongMac);
+    }
     match read {
         Transport::Unread | Transport::Read => beyond_network(packet, from, tuple, read),
         Transport::Unknown => untracked(packet, tuple, link, Reason::UnknownL4),
