@@ -86,6 +86,31 @@ fn network_of_which_all_are_gone_can_be_removed_and_left() {
     host.netdp(&["detach", "c1"]).done();
 }
 
+/// The kernel takes their interfaces away while they are looked at.
+#[test]
+fn containers_that_end_while_all_is_looked_at_keep_nobody_waiting() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    let stays = bed.container(&host, "stays", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _server = Server::start(&stays.ns, 80);
+    let mut failed = Vec::new();
+    for round in 0..6 {
+        let names: Vec<String> = (0..6).map(|number| format!("c{round}-{number}")).collect();
+        let containers: Vec<_> = names.iter().map(|name| bed.container(&host, name, &[])).collect();
+        drop(containers);
+        let ran = host.netdp(&["up", "--once"]);
+        if ran.code != Some(0) {
+            failed.push(ran.stderr.clone());
+        }
+        assert_served(&bed.outside.ns, (host.address, 8080), "stays");
+        for name in &names {
+            host.netdp(&["detach", name]).done();
+        }
+    }
+    assert!(failed.is_empty(), "{} of 6 failed: {failed:#?}", failed.len());
+}
+
 /// What is published goes on nowhere, and the network is left all the same.
 #[test]
 fn it_leaves_one_of_its_networks_like_any_other() {

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::instance::{self, Part, network_of};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::ways::Ways;
-use crate::world::Kernel;
+use crate::world::{Kernel, open_netns};
 
 /// What stays of an endpoint, with the ports of what leaves at the first of its ways out that can serve them. Where there is
 /// none, nothing is published any more.
@@ -58,7 +58,8 @@ pub(super) async fn serve(
         let Some(network) = network_of(attachment, networks) else { continue };
         let part = Part::new(network, remainder, attachment).desired(networks);
         match instance::bring_up(kernel, &part).await {
-            Err(Error::NetnsGone(_)) => return Ok(()),
+            // What the kernel still has of it goes while it is looked at.
+            Err(_) if open_netns(&remainder.netns).is_err() => return Ok(()),
             applied => applied?.keep(),
         }
     }
