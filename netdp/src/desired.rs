@@ -516,7 +516,7 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
     netdp_common::Link {
         addr4: addr(attachment.addr4),
         addr6: addr(attachment.addr6),
-        gateway4: addr(bridge.ways_out().find_map(v4)),
+        gateway4: addr(bridge.ways_out().chain(attachment.lent_gateway()).find_map(v4)),
         gateway6: addr(bridge.ways_out().find_map(v6)),
         snat4: addr(bridge.snat4),
         snat6: addr(bridge.snat6),
@@ -545,9 +545,10 @@ fn port_key(port: &PublishedPort) -> Option<PortKey> {
 /// None when the endpoint has no address that the host's leads to, which a port is not published without.
 fn backend(bridge: &Bridge, attachment: &Attachment, port: &PublishedPort) -> Option<Backend> {
     let address = attachment.behind(port.host_address)?;
+    let gateway = bridge.pool_like(address).and_then(|pool| pool.gateway);
     Some(Backend {
         addr: address.into(),
-        gateway: bridge.pool_like(address)?.gateway?.into(),
+        gateway: gateway.or(attachment.lent_neighbour())?.into(),
         ifindex: 0,
         port: Port::new(port.container_port),
         mac: wire(attachment.mac),
@@ -586,7 +587,7 @@ fn asked_sysctls(attachment: &Attachment) -> Vec<(String, String)> {
 fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment: &Attachment) -> Veth {
     Veth {
         alias: veth_alias(attachment),
-        host_mac: host_mac(attachment),
+        host_mac: host_mac(network, attachment),
         mtu: bridge.mtu,
         bridge: bridge.device.clone(),
         isolated: !bridge.icc,
@@ -595,12 +596,17 @@ fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment:
     }
 }
 
-/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the
-/// address too.
-fn host_mac(attachment: &Attachment) -> Mac {
-    let [.., a, b, c, d] = match (attachment.addr4, attachment.addr6) {
-        (Some(address), _) => address.to_ipv6_mapped().octets(),
-        (None, address) => address.map_or([0; 16], |address| address.octets()),
+/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the address too, and from
+/// the MAC inside where the address is lent and another one may follow it.
+fn host_mac(network: &Network, attachment: &Attachment) -> Mac {
+    let [a, b, c, d] = match (attachment.addr4, attachment.addr6) {
+        (Some(address), _) if !network.is_by_dhcp() => address.octets(),
+        (None, Some(address)) => last4(address.octets()),
+        (Some(_) | None, _) => last4(attachment.mac.0),
     };
     Mac([0x06, 0x42, a, b, c, d])
+}
+
+fn last4<const N: usize>(bytes: [u8; N]) -> [u8; 4] {
+    bytes.last_chunk().copied().unwrap_or_default()
 }

@@ -56,6 +56,7 @@ pub(crate) fn bridge(number: u8) -> Bridge {
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
         parent: None,
+        dhcp: false,
         inhibit_ipv4: false,
         routes: Vec::new(),
     }

@@ -147,6 +147,9 @@ pub struct Bridge {
     /// The interface of the host by which the device is on a LAN; `eth1.20` is VLAN 20 of `eth1`.
     #[serde(default)]
     pub parent: Option<String>,
+    /// A DHCP server of that LAN gives the IPv4 addresses.
+    #[serde(default)]
+    pub dhcp: bool,
     /// The device gets no IPv4 address.
     #[serde(default)]
     pub inhibit_ipv4: bool,
@@ -403,7 +406,7 @@ impl Network {
 
     /// Whether a DHCP server of the LAN gives the IPv4 addresses.
     pub fn is_by_dhcp(&self) -> bool {
-        self.lan().is_some_and(|lan| lan.dhcp)
+        self.lan().is_some_and(|lan| lan.dhcp) || self.bridge().is_some_and(|bridge| bridge.dhcp)
     }
 
     /// Whether its endpoints have IPv4 addresses.
@@ -413,9 +416,8 @@ impl Network {
 
     /// Its gateways as one of its interfaces knows them, IPv4 first; none where nothing leads out of it.
     pub fn gateways(&self, attachment: &Attachment) -> impl Iterator<Item = IpAddr> {
-        let lent = attachment.lease.as_ref().and_then(|lease| lease.gateway).map(IpAddr::V4);
         let own = self.pools().filter_map(|pool| pool.gateway);
-        own.chain(lent).filter(|_| !self.is_internal())
+        own.chain(attachment.lent_gateway()).filter(|_| !self.is_internal())
     }
 
     /// An address of one of its interfaces with the length of its subnet's prefix.

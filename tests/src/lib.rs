@@ -19,6 +19,7 @@
 //! | [`program`] | one packet through one program from fresh maps: verdict, bytes, exact change of state |
 //! | [`dns`] | queries and their answers, and name servers that answer as a test wants |
 //! | [`dhcp_server`] | a DHCP server that answers as a test says |
+//! | [`dnsmasq`] | dnsmasq as a DHCP server |
 //! | [`older_kernel`] | a command as on a kernel that lacks something |
 //! | [`expect`] | says what a run must do; whatever it did beyond that is a failure |
 
@@ -35,6 +36,7 @@
 pub mod capture;
 pub mod dhcp_server;
 pub mod dns;
+pub mod dnsmasq;
 pub mod expect;
 pub mod lookup;
 pub mod module;

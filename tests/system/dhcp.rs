@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::dnsmasq;
 use tests::process::{Ran, Service, eventually, measured};
 use tests::server::{Server, assert_served};
 use tests::topology::{Bed, Container, Host, OUTSIDE};
@@ -35,28 +36,10 @@ impl Street {
     /// Starts the server, or another one that knows the same leases.
     fn serve(&mut self, options: &[&str]) {
         self.server = None;
-        let file = format!("--dhcp-leasefile={}", self.leases.display());
-        let fixed = [
-            "--keep-in-foreground",
-            "--conf-file=/dev/null",
-            "--pid-file=",
-            "--user=root",
-            "--port=0",
-            "--interface=wan0",
-            "--bind-interfaces",
-            "--log-dhcp",
-            "--log-facility=-",
-            "--dhcp-authoritative",
-            "--no-ping",
-            &file,
-        ];
         let range = format!("--dhcp-range={RANGE}");
-        let range = if options.iter().any(|it| it.starts_with("--dhcp-range")) { None } else { Some(range) };
-        let mut command = self.bed.outside.ns.command("dnsmasq");
-        command.args(fixed).args(range).args(options);
-        self.server = Some(Service::start(&mut command));
-        let listens = || self.bed.outside.ns.sh("ss -Hlnu sport = :67").ok().stdout.contains(":67");
-        eventually("dnsmasq listens", Duration::from_secs(5), listens);
+        let own = Some(&*range).filter(|_| options.iter().all(|it| !it.starts_with("--dhcp-range")));
+        let options: Vec<&str> = own.into_iter().chain(options.iter().copied()).collect();
+        self.server = Some(dnsmasq::serve((&self.bed.outside.ns, "wan0"), &self.leases, &options));
     }
 
     fn create(&self) {
@@ -83,9 +66,7 @@ impl Street {
 
     /// Addresses that the server has lent, by the name of the client.
     fn lent(&self) -> Vec<(String, String)> {
-        let text = fs::read_to_string(&self.leases).unwrap_or_default();
-        let words = text.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        words.map(|words| (words[3].to_owned(), words[2].to_owned())).collect()
+        dnsmasq::lent(&self.leases)
     }
 
     fn attach(&self, name: &str, options: &[&str]) -> Container {

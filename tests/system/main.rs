@@ -12,6 +12,7 @@ mod deep;
 mod deny;
 mod dhcp;
 mod dhcp_hostile;
+mod dhcp_on_bridge;
 mod dns;
 mod dns_load;
 mod follow;

@@ -45,7 +45,7 @@ pub enum Network {
     netdp network create -d macvlan -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
     netdp network create -o parent=eth1 --subnet 192.0.2.0/24 --gateway 192.0.2.1 lan\n  \
     netdp network create -o bridge-name=br0 lan               a bridge of yours with its ports\n  \
-    netdp network create -d macvlan -o parent=eth1 --ipam-driver dhcp lan   addresses by the LAN's DHCP server\n\n\
+    netdp network create -o parent=eth1 --ipam-driver dhcp lan  addresses by the LAN's DHCP server, also with -d macvlan\n\n\
     Options of -o: masquerade, icc, mtu, bridge-name, parent, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
     gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family), trusted-interfaces,\n\
     or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
@@ -113,7 +113,7 @@ pub enum DriverArg {
 pub enum IpamArg {
     /// netdp itself: the lowest free one of the subnet.
     Default,
-    /// A DHCP server of the LAN, of macvlan networks.
+    /// A DHCP server of the LAN, of networks with -o parent.
     Dhcp,
 }
 

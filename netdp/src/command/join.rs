@@ -108,7 +108,7 @@ fn can_join(network: &Network, request: &Request) -> Result<(), Error> {
 
 /// Whether there is somebody on the network who knows the names of links.
 pub(super) fn knows_links(network: &Network, links: &[(String, String)]) -> Result<(), Error> {
-    let is_served = network.bridge().is_some_and(|it| it.pools().any(|pool| pool.gateway.is_some()));
+    let is_served = network.bridge().is_some_and(|it| it.gateways().next().is_some());
     if is_served || links.is_empty() {
         return Ok(());
     }

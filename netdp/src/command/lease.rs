@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
+
 use crate::Error;
 use crate::dhcp::{self, Asked, Identity};
 use crate::host::lock;
 use crate::instance::{self, Place, Session};
-use crate::model::{Attachment, Endpoint, Lan, Lease, Mac, Network, Phase};
+use crate::model::{Attachment, Endpoint, Lease, Mac, Network, Phase};
 use crate::names::{Id, Name};
 use crate::store::{Change, Store};
 use crate::world::Kernel;
@@ -70,11 +72,11 @@ pub(super) async fn obtain(
     network: &Network,
     applicant: Applicant<'_>,
 ) -> Result<Option<Granted>, Error> {
-    let Some(lan) = network.lan().filter(|lan| lan.dhcp) else { return Ok(None) };
+    let Some(parent) = network.asks_dhcp_on() else { return Ok(None) };
     let id = Id::random().map_err(Error::io("read random bytes"))?;
-    let taken = Taken::of(kernel).await?;
+    let taken = Taken::of(kernel, &store.networks()?, network).await?;
     let offered = async |offer: &Lease| keep(store, &id, offer);
-    let lease = acquire((lan, applicant.mac(network)), applicant, &taken, offered).await;
+    let lease = acquire((parent, applicant.mac(network)), applicant, &taken, offered).await;
     match lease {
         Ok(lease) => Ok(Some(Granted { id, lease })),
         Err(error) => {
@@ -86,28 +88,38 @@ pub(super) async fn obtain(
 
 /// Asks for an address; what is offered is told before it is taken.
 pub(super) async fn acquire(
-    (lan, mac): (&Lan, Mac),
+    (parent, mac): (&str, Mac),
     applicant: Applicant<'_>,
     taken: &Taken,
     offered: impl AsyncFnMut(&Lease) -> Result<(), Error>,
 ) -> Result<Lease, Error> {
-    let identity = Identity { parent: &lan.parent, mac, hostname: applicant.name.as_str() };
+    let identity = Identity { parent, mac, hostname: applicant.name.as_str() };
     let asked = Asked { address: applicant.ip, taken: &|address| taken.by(address) };
     dhcp::acquire(identity, asked, offered).await
 }
 
-/// Addresses that a server should not give: those of the host. One of an endpoint may be that of a namespace which has ended,
-/// and whoever makes the attachment finds that out.
-pub(super) struct Taken(BTreeSet<IpAddr>);
+/// Addresses that a server should not give: those of the host and of other networks. One of an endpoint may be that of a
+/// namespace which has ended, and whoever makes the attachment finds that out.
+pub(super) struct Taken {
+    host: BTreeSet<IpAddr>,
+    networks: Vec<(IpNet, Name)>,
+}
 
 impl Taken {
     /// At the moment.
-    pub(super) async fn of(kernel: &Kernel) -> Result<Self, Error> {
-        Ok(Self(kernel.outside_addresses().await?))
+    pub(super) async fn of(kernel: &Kernel, networks: &[Network], own: &Network) -> Result<Self, Error> {
+        let others = networks.iter().filter(|network| network.number != own.number);
+        let subnets = others.flat_map(|other| other.pools().map(|pool| (pool.subnet, other.name.clone())));
+        Ok(Self { host: kernel.outside_addresses().await?, networks: subnets.collect() })
     }
 
     fn by(&self, address: Ipv4Addr) -> Option<String> {
-        self.0.contains(&address.into()).then(|| "this host".to_owned())
+        let address = IpAddr::V4(address);
+        if self.host.contains(&address) {
+            return Some("this host".to_owned());
+        }
+        let network = self.networks.iter().find(|(subnet, _)| subnet.contains(&address));
+        network.map(|(subnet, name)| format!("network {name} ({subnet})"))
     }
 }
 
@@ -224,5 +236,21 @@ pub(super) fn tell_if_unattended(place: &Place, attachment: &Attachment) {
             lease.address.addr(),
             crate::output::timestamp(ends)
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_of_the_host_and_one_of_another_network_is_told_by_whose_it_is() {
+        let other = ("192.168.0.0/16".parse().unwrap(), "other".parse().unwrap());
+        let host = BTreeSet::from([IpAddr::from([203, 0, 113, 10])]);
+        let taken = Taken { host, networks: vec![other] };
+        let by = |address: [u8; 4]| taken.by(address.into());
+        assert_eq!(by([203, 0, 113, 10]).as_deref(), Some("this host"));
+        assert_eq!(by([192, 168, 50, 7]).as_deref(), Some("network other (192.168.0.0/16)"));
+        assert_eq!(by([203, 0, 113, 11]), None);
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::gone;
 use super::lease::{self, Applicant, Taken};
 use crate::Error;
-use crate::desired::Inside;
+use crate::desired::Desired;
 use crate::dhcp::{self, Renewed};
 use crate::instance::{self, Part, Place, Session};
 use crate::model::{Attachment, Endpoint, Lease, Network, Phase};
@@ -310,9 +310,10 @@ impl Tenant {
     }
 
     async fn ask_anew(&self, place: &Place) -> Result<(), Error> {
-        let Some(lan) = self.network.lan() else { return Ok(()) };
+        let Some(parent) = self.network.asks_dhcp_on() else { return Ok(()) };
         let kernel = Kernel::here(&place.run_dir, Vec::new())?;
-        let taken = Taken::of(&kernel).await?;
+        let (networks, _) = instance::read(place)?;
+        let taken = Taken::of(&kernel, &networks, &self.network).await?;
         let applicant = Applicant { name: &self.endpoint.name, ip: None, mac: Some(self.attachment.mac) };
         let id = &self.attachment.id;
         // Who holds the lock may be in the midst of a change and go on only when this gives way: the database alone would be
@@ -321,7 +322,7 @@ impl Tenant {
             let session = Session::begin(place).await?;
             lease::keep(&session.store, id, offer)
         };
-        let lease = lease::acquire((lan, self.attachment.mac), applicant, &taken, offered).await?;
+        let lease = lease::acquire((parent, self.attachment.mac), applicant, &taken, offered).await?;
         let address = lease.address.addr();
         self.settle(place, Some(lease)).await?;
         tracing::info!(endpoint = %self.endpoint.name, %address, "it has an address by DHCP again");
@@ -351,7 +352,7 @@ impl Tenant {
         if !session.kernel.is_up() {
             return Ok(());
         }
-        match self.lend(&mut session, &networks, before, &after).await {
+        match self.lend(&mut session, &networks, (before, &after)).await {
             Err(Error::NetnsGone(_) | Error::LinkGone(_)) => release_gone(&mut session).await.map(drop),
             result => result,
         }
@@ -371,19 +372,30 @@ impl Tenant {
         &self,
         session: &mut Session,
         networks: &[Network],
-        before: &Endpoint,
-        after: &Endpoint,
+        (before, after): (&Endpoint, &Endpoint),
     ) -> Result<(), Error> {
-        let (Some(old), Some(new)) = (self.inside(before), self.inside(after)) else { return Ok(()) };
-        session.kernel.lend(&old, &new).await?;
+        let (Some(old_part), Some(new_part)) = (self.part(before), self.part(after)) else { return Ok(()) };
+        let (Some(old), Some(new)) = (old_part.insides().next(), new_part.insides().next()) else {
+            return Ok(());
+        };
+        // The programs of a bridge know whose an address is, and where its ports lead. They learn it first: what fails after the
+        // mark is mended by whoever comes next.
+        if old_part.rows != new_part.rows {
+            session.mark_all()?;
+            instance::sync(&session.store, &mut session.kernel).await?.keep();
+            session.unmark()?;
+        }
+        session.kernel.lend(old, new).await?;
+        if old.addresses != new.addresses {
+            session.kernel.apply(&Step::Announce(new.clone())).await?;
+        }
         session.kernel.apply(&Step::LeadOut(Ways::of(after, networks))).await?;
         Ok(hosts::refresh(&session.place, after)?)
     }
 
-    fn inside(&self, endpoint: &Endpoint) -> Option<Inside> {
+    fn part(&self, endpoint: &Endpoint) -> Option<Desired> {
         let attachment = endpoint.attachments.iter().find(|it| it.id == self.attachment.id)?;
-        let part = Part::new(&self.network, endpoint, attachment).alone();
-        part.insides().next().cloned()
+        Some(Part::new(&self.network, endpoint, attachment).alone())
     }
 }
 

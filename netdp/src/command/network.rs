@@ -114,6 +114,7 @@ impl Request {
         match kind {
             Some(lan::Kind::Macvlan) => Ok(()),
             Some(lan::Kind::Ipvlan) => Err(dhcp::Error::Ipvlan.into()),
+            None if Options::read(&self.options)?.parent.is_some() => Ok(()),
             None => Err(dhcp::Error::NotOnLan("bridge").into()),
         }
     }
@@ -194,11 +195,12 @@ async fn bridge(
     };
     // The host may have routes to a LAN that it is on by other ways.
     let given = if options.parent.is_some() { &of_networks } else { &taken };
-    let pools = families.choose(&session.store, given, &taken)?;
+    let dhcp = request.ipam == IpamArg::Dhcp;
+    let pools = if dhcp { Pools::default() } else { families.choose(&session.store, given, &taken)? };
     if pools.pool6.is_some() {
         ipv6_fits(mtu)?;
     }
-    options.fit(pools.pool4.is_some(), pools.pool6.is_some())?;
+    options.fit(pools.pool4.is_some() || dhcp, pools.pool6.is_some())?;
     options.are_of_host(&session.kernel.outside_addresses().await?)?;
     warn_of_strangers(session, &options.trusted, networks).await?;
     let both: Vec<&Pool> = pools.pool4.iter().chain(&pools.pool6).collect();
@@ -232,6 +234,7 @@ async fn bridge(
         routes,
         dns: options.dns.clone(),
         parent: options.parent.clone(),
+        dhcp,
     };
     network_parent::is_own(&bridge)?;
     Ok((Driver::Bridge(bridge), pools.new_ula))

@@ -229,6 +229,7 @@ fn default_bridge(pool: crate::model::Pool, mtu: u32) -> Result<Bridge, Error> {
         host_binding: Ipv4Addr::UNSPECIFIED.into(),
         borrowed: None,
         parent: None,
+        dhcp: false,
         inhibit_ipv4: false,
         routes: Vec::new(),
     })

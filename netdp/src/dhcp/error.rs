@@ -68,7 +68,7 @@ impl Error {
             Self::Socket { .. } => Some("see that the interface is there and up (ip link)"),
             Self::Taken { .. } => Some("take that address out of the server's range"),
             Self::ChosenByServer(_) => Some("leave it out, or leave out --ipam-driver dhcp"),
-            Self::NotOnLan(_) => Some("add -d macvlan -o parent=IF, or leave out --ipam-driver dhcp"),
+            Self::NotOnLan(_) => Some("add -o parent=IF, or leave out --ipam-driver dhcp"),
             Self::Ipvlan => Some("choose -d macvlan, or give --subnet"),
             Self::Family(_) => Some("leave out --ipv6 and --ipv4=false, or leave out --ipam-driver dhcp"),
         }

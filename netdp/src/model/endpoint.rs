@@ -153,6 +153,17 @@ impl Attachment {
         let addr4 = self.addr4.map(IpAddr::V4);
         if host_address.is_ipv4() { addr4 } else { self.addr6.map(IpAddr::V6).or(addr4) }
     }
+
+    /// The router that a DHCP server has named.
+    pub fn lent_gateway(&self) -> Option<IpAddr> {
+        self.lease.as_ref()?.gateway.map(IpAddr::V4)
+    }
+
+    /// Somebody else on the LAN of an address that is lent: the router, and where the server names none, the server.
+    pub fn lent_neighbour(&self) -> Option<IpAddr> {
+        let server = self.lease.as_ref().map(|lease| IpAddr::V4(lease.server));
+        self.lent_gateway().or(server)
+    }
 }
 
 /// A port of the host that leads to a port of an endpoint, or a port that others may use at the endpoint's own address.

@@ -34,6 +34,11 @@ impl Network {
         self.lan().is_some() || self.bridge().is_some_and(Bridge::is_on_lan)
     }
 
+    /// The interface of the host by which a DHCP server is asked for the addresses, if one is.
+    pub fn asks_dhcp_on(&self) -> Option<&str> {
+        self.parent().filter(|_| self.is_by_dhcp())
+    }
+
     /// The interface of the host that it has for itself, if any.
     pub fn parent(&self) -> Option<&str> {
         let of_bridge = || self.bridge().and_then(|bridge| bridge.parent.as_deref());

@@ -94,6 +94,7 @@ const LEFT_OUT: &[(&str, &str, &str)] = &[
     ("system", "deep::", CONTROLLER),
     ("system", "dhcp::", CONTROLLER),
     ("system", "dhcp_hostile::", CONTROLLER),
+    ("system", "dhcp_on_bridge::", CONTROLLER),
     ("system", "dns::", CONTROLLER),
     ("system", "dns_load::", RATE),
     ("system", "follow_networks::", CONTROLLER),

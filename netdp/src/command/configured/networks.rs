@@ -246,7 +246,7 @@ async fn adjusted(session: &Session, request: &Request, network: &Network) -> Re
     network.labels.clone_from(&request.labels);
     if let Driver::Bridge(bridge) = &mut network.driver {
         let options = Options::read(&request.options)?;
-        options.fit(bridge.pool4.is_some(), bridge.pool6.is_some())?;
+        options.fit(bridge.pool4.is_some() || bridge.dhcp, bridge.pool6.is_some())?;
         options.are_of_host(&session.kernel.outside_addresses().await?)?;
         options.apply(bridge);
         let device = network.options.remove("bridge-name");

@@ -1,0 +1,197 @@
+//! Bridges on a LAN (`-o parent`) whose addresses a DHCP server of that LAN gives: what the programs know of an address follows
+//! its lease.
+//!
+//! ```text
+//!   c1, c2 ── bridge ── eth1 of h1 ══ eth0 of `router`, which is the server too
+//! ```
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use dhcproto::v4::MessageType;
+use serde_json::{Value, json};
+use tests::dhcp_server::{DhcpServer, answer};
+use tests::dnsmasq;
+use tests::namespace::Namespace;
+use tests::process::{Service, eventually};
+use tests::server::{Server, ask_tcp, assert_refused, assert_served};
+use tests::topology::{Bed, Container, Host};
+
+use crate::isolation::assert_counted;
+
+const ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 1);
+const RANGE: &str = "--dhcp-range=192.168.50.100,192.168.50.120,255.255.255.0,120";
+
+struct Street {
+    // Before the bed, which holds what they are in.
+    router: Namespace,
+    leases: PathBuf,
+    controller: Service,
+    host: Host,
+    bed: Bed,
+}
+
+impl Street {
+    fn new() -> Self {
+        let bed = Bed::new();
+        let (host, router) = (bed.host("h1"), bed.namespace("router"));
+        host.ns
+            .sh(&format!("ip link add eth1 type veth peer name eth0 netns {}", router.path().display()))
+            .done();
+        router.sh(&format!("ip address add {ROUTER}/24 dev eth0 && ip link set eth0 up")).done();
+        host.ns.sh("ip link set eth1 up").done();
+        let (leases, controller) = (bed.file("leases"), host.up());
+        Self { router, leases, controller, host, bed }
+    }
+
+    fn serve(&self, options: &[&str]) -> Service {
+        dnsmasq::serve((&self.router, "eth0"), &self.leases, options)
+    }
+
+    fn create(&self) {
+        let command = ["network", "create", "-o", "parent=eth1", "--ipam-driver", "dhcp", "lan"];
+        self.host.netdp(&command).done();
+    }
+
+    fn attach(&self, name: &str, options: &[&str]) -> Container {
+        self.bed.container(&self.host, name, &[&["--network", "lan"], options].concat())
+    }
+
+    fn agrees(&self) {
+        assert_eq!(self.host.json(&["check", "--deep"])["differences"], json!([]));
+    }
+
+    /// Not even by a MAC that it knows already.
+    fn is_not_heard_as(&self, container: &Container, address: Ipv4Addr) {
+        container.ns.sh(&format!("ip address replace {address}/24 dev eth0")).done();
+        let ping = format!("ping -c 1 -W 1 -I {address} {ROUTER}");
+        container.ns.sh("ip neigh flush dev eth0").done();
+        assert_counted(&self.host, "invalid_source_arp", || container.ns.sh(&ping).exits(1).done_failing());
+        let link: Value = self.router.sh("ip -j link show dev eth0").json();
+        let mac = link[0]["address"].as_str().unwrap();
+        let knows = format!("ip neigh replace {ROUTER} lladdr {mac} dev eth0 nud permanent");
+        container.ns.sh(&knows).done();
+        assert_counted(&self.host, "invalid_source_ip", || container.ns.sh(&ping).exits(1).done_failing());
+        container
+            .ns
+            .sh(&format!("ip neigh del {ROUTER} dev eth0 && ip address del {address}/24 dev eth0"))
+            .done();
+    }
+
+    fn address(&self, name: &str) -> Value {
+        self.host.json(&["inspect", name])["NetworkSettings"]["Networks"]["lan"]["IPAddress"].clone()
+    }
+}
+
+fn addresses(container: &Container) -> Vec<Ipv4Addr> {
+    let links: Value = container.ns.sh("ip -4 -j address show dev eth0").json();
+    let entries = links[0]["addr_info"].as_array().cloned().unwrap_or_default();
+    entries.iter().map(|entry| entry["local"].as_str().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() {
+    let street = Street::new();
+    let _server = street.serve(&[RANGE]);
+    street.create();
+    let inspected = street.host.json(&["network", "inspect", "lan"]);
+    assert_eq!(
+        (&inspected[0]["Driver"], &inspected[0]["IPAM"]["Driver"]),
+        (&json!("bridge"), &json!("dhcp"))
+    );
+    let (c1, c2) = (street.attach("c1", &["-p", "8080:80", "-p", "8080:80/udp"]), street.attach("c2", &[]));
+    let lent = [("c1", &c1), ("c2", &c2)].map(|(name, it)| (name.to_owned(), it.address.to_string()));
+    assert_eq!(BTreeSet::from_iter(dnsmasq::lent(&street.leases)), lent.into());
+    let shown = c1.ns.sh("ip -4 address show dev eth0 && ip -4 route show default").ok().stdout;
+    assert!(shown.contains("valid_lft 1") && shown.contains("default via 192.168.50.1 "), "{shown}");
+    let _servers = [Server::start(&c1.ns, 80), Server::start(&c2.ns, 80), Server::start(&street.router, 80)];
+    assert_eq!(assert_served(&c1.ns, (ROUTER, 80), "router"), c1.address);
+    assert_eq!(assert_served(&street.router, (c1.address, 80), "c1"), ROUTER);
+    assert_served(&c1.ns, (c2.address, 80), "c2");
+    assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
+    street.agrees();
+    street.is_not_heard_as(&c2, Ipv4Addr::new(192, 168, 50, 66));
+    street.host.netdp(&["network", "rm", "-f", "lan"]).done();
+    eventually("leases are given back", Duration::from_secs(2), || dnsmasq::lent(&street.leases).is_empty());
+}
+
+#[test]
+fn published_port_and_guard_follow_the_address_when_the_server_has_another_one() {
+    let street = Street::new();
+    let renewal = "--dhcp-option=58,4";
+    let server = street.serve(&[RANGE, renewal]);
+    street.create();
+    let c1 = street.attach("c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _inside = Server::start(&c1.ns, 80);
+    assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
+    drop(server);
+    fs::remove_file(&street.leases).unwrap();
+    let _server = street.serve(&["--dhcp-range=192.168.50.150,192.168.50.160,255.255.255.0,120", renewal]);
+    let has_moved = || addresses(&c1).first().is_some_and(|address| address.octets()[3] >= 150);
+    eventually("it has one of the new addresses", Duration::from_secs(20), has_moved);
+    let is = addresses(&c1)[0];
+    eventually("inspect says so", Duration::from_secs(2), || street.address("c1") == is.to_string().as_str());
+    eventually("the programs know it", Duration::from_secs(2), || {
+        street.host.json(&["check", "--deep"])["differences"] == json!([])
+    });
+    assert_served(&street.router, (is, 80), "c1");
+    assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
+    street.is_not_heard_as(&c1, c1.address);
+    street.controller.terminate(Duration::from_secs(10)).says("its server has taken it back").done();
+}
+
+#[test]
+fn who_has_no_lease_any_more_sends_nothing_and_is_not_published_until_it_has_another() {
+    const GIVEN: Ipv4Addr = Ipv4Addr::new(192, 168, 50, 70);
+    let street = Street::new();
+    let silent = Arc::new(AtomicBool::new(false));
+    let is_silent = Arc::clone(&silent);
+    let _server = DhcpServer::start(&street.router, "eth0", move |message| {
+        let kind = match message.opts().msg_type() {
+            _ if is_silent.load(Ordering::Relaxed) => None,
+            Some(MessageType::Discover) => Some(MessageType::Offer),
+            Some(MessageType::Request) => Some(MessageType::Ack),
+            _ => None,
+        };
+        kind.map(|kind| answer(message, kind, ROUTER, (GIVEN, 4))).into_iter().collect()
+    });
+    street.create();
+    let c1 = street.attach("c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _inside = Server::start(&c1.ns, 80);
+    silent.store(true, Ordering::Relaxed);
+    eventually("the kernel takes it away", Duration::from_secs(8), || addresses(&c1).is_empty());
+    eventually("nobody says that it has it", Duration::from_secs(8), || street.address("c1") == "");
+    street.agrees();
+    assert_refused(&street.bed.outside.ns, (street.host.address, 8080));
+    street.is_not_heard_as(&c1, GIVEN);
+    silent.store(false, Ordering::Relaxed);
+    eventually("it has one again", Duration::from_secs(45), || {
+        street.address("c1") == GIVEN.to_string().as_str()
+    });
+    eventually("it is published again", Duration::from_secs(3), || {
+        ask_tcp(&street.bed.outside.ns, (street.host.address, 8080)).is_ok()
+    });
+}
+
+#[test]
+fn address_of_another_network_is_not_taken() {
+    let street = Street::new();
+    let _server = street.serve(&[RANGE]);
+    street.create();
+    street.host.netdp(&["network", "create", "--subnet", "192.168.0.0/16", "other"]).done();
+    let ns = street.bed.namespace("c1");
+    let path = ns.path().to_str().unwrap();
+    street
+        .host
+        .netdp(&["attach", "--netns", path, "--name", "c1", "--network", "lan"])
+        .exits(1)
+        .says("which network other (192.168.0.0/16) has")
+        .done_failing();
+    assert!(dnsmasq::lent(&street.leases).is_empty());
+    assert_eq!(street.host.json(&["ps", "-a"]), json!([]));
+}
