@@ -26,6 +26,9 @@ pub mod link_flags {
     pub const LAN: u32 = 256;
     /// The bridge is nobody's way out: the LAN's router is the only gateway, and the host itself is not there.
     pub const NO_GATEWAY: u32 = 512;
+    /// Its addresses are asked for by the host: what a container says to a DHCP server could give a neighbour's address back, or
+    /// take all that there are.
+    pub const NO_DHCP: u32 = 1024;
 }
 
 /// What a container may send, by the `ifindex` of its host-side veth (map `LINKS`).

@@ -153,7 +153,7 @@ reasons! {
     UdpFiltered = 116, "udp_filtered";
     /// GRE, ESP and the like, known by addresses alone, to a remote that the host itself talks to by it.
     HeldByHost = 117, "held_by_host";
-    /// What only a server of DHCP says, from a container to a neighbour.
+    /// What only a server of DHCP says, from a container to a neighbour; or a client's words where the host asks for addresses.
     RogueDhcp = 118, "dhcp_server";
     /// An ICMP error about TCP bytes that were not on their way (RFC 5927).
     IcmpSequence = 119, "icmp_sequence";

@@ -531,7 +531,8 @@ fn link_row(network: u32, bridge: &Bridge, attachment: &Attachment) -> netdp_com
             | flag(bridge.gateway_mode4 == GatewayMode::Routed, link_flags::ROUTED4)
             | flag(bridge.gateway_mode6 == GatewayMode::Routed, link_flags::ROUTED6)
             | flag(bridge.is_on_lan(), link_flags::LAN)
-            | flag(bridge.parent.is_some(), link_flags::NO_GATEWAY),
+            | flag(bridge.parent.is_some(), link_flags::NO_GATEWAY)
+            | flag(bridge.dhcp, link_flags::NO_DHCP),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
     }
@@ -545,16 +546,21 @@ fn port_key(port: &PublishedPort) -> Option<PortKey> {
 /// None when the endpoint has no address that the host's leads to, which a port is not published without.
 fn backend(bridge: &Bridge, attachment: &Attachment, port: &PublishedPort) -> Option<Backend> {
     let address = attachment.behind(port.host_address)?;
-    let gateway = bridge.pool_like(address).and_then(|pool| pool.gateway);
     Some(Backend {
         addr: address.into(),
-        gateway: gateway.or(attachment.lent_neighbour())?.into(),
+        gateway: neighbour_of(bridge, attachment, address)?,
         ifindex: 0,
         port: Port::new(port.container_port),
         mac: wire(attachment.mac),
         gateway_mac: wire(bridge.mac),
         flags: flags(port),
     })
+}
+
+/// Somebody else of a container's subnet, in whose name it is spoken to where the client cannot be shown.
+fn neighbour_of(bridge: &Bridge, attachment: &Attachment, address: IpAddr) -> Option<Addr> {
+    let gateway = bridge.pool_like(address).and_then(|pool| pool.gateway);
+    gateway.or(attachment.lent_neighbour()).map(Addr::from)
 }
 
 fn flags(port: &PublishedPort) -> u16 {
@@ -588,7 +594,11 @@ fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment:
     Veth {
         alias: veth_alias(attachment),
         host_mac: host_mac(network, attachment),
-        mtu: bridge.mtu,
+        mtu: attachment
+            .lease
+            .as_ref()
+            .and_then(|lease| lease.mtu)
+            .map_or(bridge.mtu, |mtu| mtu.min(bridge.mtu)),
         bridge: bridge.device.clone(),
         isolated: !bridge.icc,
         on_lan: bridge.is_on_lan(),
@@ -596,17 +606,19 @@ fn pair((network, bridge): (&Network, &Bridge), endpoint: &Endpoint, attachment:
     }
 }
 
-/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the address too, and from
-/// the MAC inside where the address is lent and another one may follow it.
+/// MAC of the end on the host: nobody talks to it, but a bridge's ports must differ, so it comes from the address too. Where
+/// that is lent and another one may follow it, it comes from the MAC inside, and differs from that.
 fn host_mac(network: &Network, attachment: &Attachment) -> Mac {
-    let [a, b, c, d] = match (attachment.addr4, attachment.addr6) {
-        (Some(address), _) if !network.is_by_dhcp() => address.octets(),
-        (None, Some(address)) => last4(address.octets()),
-        (Some(_) | None, _) => last4(attachment.mac.0),
+    let [.., a, b, c, d] = match (attachment.addr4, attachment.addr6) {
+        (Some(address), _) if !network.is_by_dhcp() => address.to_ipv6_mapped().octets(),
+        (None, Some(address)) => address.octets(),
+        (Some(_) | None, _) => return beside(attachment.mac),
     };
     Mac([0x06, 0x42, a, b, c, d])
 }
 
-fn last4<const N: usize>(bytes: [u8; N]) -> [u8; 4] {
-    bytes.last_chunk().copied().unwrap_or_default()
+/// Another MAC than this one, and for each of many another one.
+fn beside(Mac(mut bytes): Mac) -> Mac {
+    bytes[0] = (bytes[0] | 2) ^ 4;
+    Mac(bytes)
 }

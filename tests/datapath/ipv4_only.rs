@@ -90,6 +90,37 @@ fn who_has_no_address_yet_asks_for_one_on_a_lan_only() {
     Expect::dropped(Reason::SpoofedIp).of(&world.container_sends(&asks));
 }
 
+/// Or it could give back what a neighbour has.
+#[test]
+fn who_has_an_address_that_the_host_has_asked_for_says_nothing_to_servers() {
+    let mut world = World::with_flags(link_flags::LAN | link_flags::NO_GATEWAY | link_flags::NO_DHCP);
+    let message = [&[0; 28][..], &mac(C1), &[0; 10]].concat();
+    let says = |from, dst, to| {
+        Packet::udp((from, 68), (dst, 67)).link(mac(C1), to).with(|p| p.payload = message.clone())
+    };
+    let (nobody, everybody) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
+    for packet in [
+        says(C1, UNUSED, ROUTER_MAC),
+        says(C1, everybody, [0xff; 6]),
+        says(nobody, everybody, [0xff; 6]),
+        says(C1, UNUSED, ROUTER_MAC).with(|p| p.more_fragments = true),
+        says(C1, UNUSED, ROUTER_MAC).with(|p| p.options = vec![1; 40]),
+    ] {
+        Expect::dropped(Reason::RogueDhcp).of(&world.container_sends(&packet));
+    }
+    for packet in [
+        says(C1, UNUSED, ROUTER_MAC).with(|p| p.set_dport(53)),
+        says(C1, UNUSED, ROUTER_MAC).with(|p| p.fragment_offset = 100),
+        Packet::tcp((C1, 68), (UNUSED, 67), SYN).link(mac(C1), ROUTER_MAC),
+    ] {
+        Expect::slow_path().of(&world.container_sends(&packet));
+    }
+    let mut spoilt = says(C1, UNUSED, ROUTER_MAC).build();
+    spoilt[14] = 0x10;
+    let outcome = world.machine.run(names::FROM_CONTAINER, "c1", &spoilt);
+    Expect::dropped(Reason::Malformed).of(&outcome);
+}
+
 #[test]
 fn group_addresses_and_unused_ones_take_the_slow_path() {
     let mut world = World::new();

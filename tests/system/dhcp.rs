@@ -246,7 +246,7 @@ fn an_address_that_the_server_takes_back_is_replaced() {
         addresses(&c1).iter().all(|(address, _)| address.starts_with("203.0.113.15"))
             && !addresses(&c1).is_empty()
     };
-    eventually("it has one of the new addresses", Duration::from_secs(20), moved);
+    eventually("it has one of the new addresses", Duration::from_secs(30), moved);
     let is = addresses(&c1)[0].0.clone();
     eventually("inspect says so", Duration::from_secs(2), || street.joined("c1")["IPAddress"] == is.as_str());
     assert!(default_route(&c1).contains("via 203.0.113.1 "), "{}", default_route(&c1));

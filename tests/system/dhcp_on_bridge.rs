@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tests::dhcp_server::{DhcpServer, answer};
 use tests::dnsmasq;
 use tests::namespace::Namespace;
-use tests::process::{Service, eventually};
+use tests::process::{Ran, Service, eventually};
 use tests::server::{Server, ask_tcp, assert_refused, assert_served};
 use tests::topology::{Bed, Container, Host};
 
@@ -31,7 +31,7 @@ struct Street {
     // Before the bed, which holds what they are in.
     router: Namespace,
     leases: PathBuf,
-    controller: Service,
+    controller: Option<Service>,
     host: Host,
     bed: Bed,
 }
@@ -45,7 +45,7 @@ impl Street {
             .done();
         router.sh(&format!("ip address add {ROUTER}/24 dev eth0 && ip link set eth0 up")).done();
         host.ns.sh("ip link set eth1 up").done();
-        let (leases, controller) = (bed.file("leases"), host.up());
+        let (leases, controller) = (bed.file("leases"), Some(host.up()));
         Self { router, leases, controller, host, bed }
     }
 
@@ -60,6 +60,18 @@ impl Street {
 
     fn attach(&self, name: &str, options: &[&str]) -> Container {
         self.bed.container(&self.host, name, &[&["--network", "lan"], options].concat())
+    }
+
+    /// The controller.
+    fn stops(&mut self) -> Ran {
+        self.controller.take().unwrap().terminate(Duration::from_secs(10))
+    }
+
+    /// As if nobody had looked at them for an hour.
+    fn ends_all_leases(&self) {
+        let database = rusqlite::Connection::open(self.host.state_dir().join("netdp.db")).unwrap();
+        let ended = database.execute("UPDATE leases SET lease = json_set(lease, '$.since', 1)", []).unwrap();
+        assert!(ended > 0);
     }
 
     fn agrees(&self) {
@@ -122,7 +134,7 @@ fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() 
 
 #[test]
 fn published_port_and_guard_follow_the_address_when_the_server_has_another_one() {
-    let street = Street::new();
+    let mut street = Street::new();
     let renewal = "--dhcp-option=58,4";
     let server = street.serve(&[RANGE, renewal]);
     street.create();
@@ -133,7 +145,7 @@ fn published_port_and_guard_follow_the_address_when_the_server_has_another_one()
     fs::remove_file(&street.leases).unwrap();
     let _server = street.serve(&["--dhcp-range=192.168.50.150,192.168.50.160,255.255.255.0,120", renewal]);
     let has_moved = || addresses(&c1).first().is_some_and(|address| address.octets()[3] >= 150);
-    eventually("it has one of the new addresses", Duration::from_secs(20), has_moved);
+    eventually("it has one of the new addresses", Duration::from_secs(30), has_moved);
     let is = addresses(&c1)[0];
     eventually("inspect says so", Duration::from_secs(2), || street.address("c1") == is.to_string().as_str());
     eventually("the programs know it", Duration::from_secs(2), || {
@@ -142,7 +154,7 @@ fn published_port_and_guard_follow_the_address_when_the_server_has_another_one()
     assert_served(&street.router, (is, 80), "c1");
     assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
     street.is_not_heard_as(&c1, c1.address);
-    street.controller.terminate(Duration::from_secs(10)).says("its server has taken it back").done();
+    street.stops().says("its server has taken it back").done();
 }
 
 #[test]
@@ -178,20 +190,107 @@ fn who_has_no_lease_any_more_sends_nothing_and_is_not_published_until_it_has_ano
     });
 }
 
+/// Without a controller too: what nobody renews is the server's again, and another container's next.
 #[test]
-fn address_of_another_network_is_not_taken() {
+fn address_of_a_lease_that_is_over_goes_to_the_next_container() {
+    let mut street = Street::new();
+    let one = "--dhcp-range=192.168.50.100,192.168.50.100,255.255.255.0,120";
+    let server = street.serve(&[one]);
+    street.create();
+    street.stops().done();
+    let c1 = street.attach("c1", &[]);
+    street.ends_all_leases();
+    drop(server);
+    fs::remove_file(&street.leases).unwrap();
+    let _server = street.serve(&[one]);
+    let c2 = street.attach("c2", &[]);
+    assert_eq!((c2.address, street.address("c1")), (c1.address, json!("")));
+    c1.ns.sh("ip address flush dev eth0").done();
+    street.is_not_heard_as(&c1, c2.address);
+    let _inside = Server::start(&c2.ns, 80);
+    assert_served(&street.router, (c2.address, 80), "c2");
+}
+
+#[test]
+fn address_of_another_bridge_is_not_taken_and_its_subnet_is_not_given() {
     let street = Street::new();
     let _server = street.serve(&[RANGE]);
     street.create();
-    street.host.netdp(&["network", "create", "--subnet", "192.168.0.0/16", "other"]).done();
+    let create = ["network", "create", "--subnet", "192.168.0.0/16", "other"];
+    street.host.netdp(&create).done();
     let ns = street.bed.namespace("c1");
-    let path = ns.path().to_str().unwrap();
-    street
-        .host
-        .netdp(&["attach", "--netns", path, "--name", "c1", "--network", "lan"])
-        .exits(1)
-        .says("which network other (192.168.0.0/16) has")
-        .done_failing();
+    let attach = ["attach", "--netns", ns.path().to_str().unwrap(), "--name", "c1", "--network", "lan"];
+    let refused = street.host.netdp(&attach).exits(1);
+    refused.says("which network other (192.168.0.0/16) has").done_failing();
     assert!(dnsmasq::lent(&street.leases).is_empty());
     assert_eq!(street.host.json(&["ps", "-a"]), json!([]));
+    street.host.netdp(&["network", "rm", "other"]).done();
+    street.host.netdp(&attach).done();
+    street.host.netdp(&create).exits(1).says("endpoint c1 of lan").done_failing();
+    street.agrees();
+}
+
+/// Two LANs with the same addresses are two to everybody but the programs, which tell flows by addresses.
+#[test]
+fn two_lans_with_the_same_addresses_do_not_give_one_to_two_containers() {
+    let street = Street::new();
+    let _server = street.serve(&[RANGE]);
+    street.create();
+    let c1 = street.attach("c1", &[]);
+    let further = street.bed.namespace("further");
+    street
+        .host
+        .ns
+        .sh(&format!(
+            "ip link add eth2 type veth peer name eth0 netns {} && ip link set eth2 up",
+            further.path().display()
+        ))
+        .done();
+    further.sh(&format!("ip address add {ROUTER}/24 dev eth0 && ip link set eth0 up")).done();
+    let options = [&*format!("--dhcp-range={0},{0},255.255.255.0,120", c1.address)];
+    let _further = dnsmasq::serve((&further, "eth0"), &street.bed.file("further-leases"), &options);
+    let create = ["network", "create", "-o", "parent=eth2", "--ipam-driver", "dhcp", "lan2"];
+    street.host.netdp(&create).done();
+    let ns = street.bed.namespace("c2");
+    street
+        .host
+        .netdp(&["attach", "--netns", ns.path().to_str().unwrap(), "--name", "c2", "--network", "lan2"])
+        .exits(1)
+        .says("which endpoint c1 of lan has")
+        .done_failing();
+    street.agrees();
+}
+
+#[test]
+fn declared_endpoint_without_a_lease_keeps_its_port_and_does_not_keep_the_controller_from_starting() {
+    let mut street = Street::new();
+    let server = street.serve(&[RANGE]);
+    let ns = street.bed.namespace("c1");
+    let config = street.bed.file("netdp.toml");
+    let text = format!(
+        "[network.lan]\nipam-driver = \"dhcp\"\noptions = {{ parent = \"eth1\" }}\n\
+         [endpoint.c1]\nnetns = \"{}\"\nnetwork = \"lan\"\npublish = [\"{}:8080:80\", \"8081:80\"]\n",
+        ns.path().display(),
+        street.host.address
+    );
+    fs::write(&config, text).unwrap();
+    let up = ["up", "--once", "--config", config.to_str().unwrap()];
+    street.stops().done();
+    street.host.netdp(&up).done();
+    let _inside = Server::start(&ns, 80);
+    let answers = |port| ask_tcp(&street.bed.outside.ns, (street.host.address, port)).is_ok();
+    assert!(answers(8080) && answers(8081));
+    drop(server);
+    street.ends_all_leases();
+    ns.sh("ip address flush dev eth0").done();
+    for _ in 0..2 {
+        street.host.netdp(&up).ok().says("no DHCP server answered").done();
+    }
+    assert_eq!(street.address("c1"), "");
+    assert!(!answers(8080) && !answers(8081));
+    street.agrees();
+    let _server = street.serve(&[RANGE]);
+    street.host.netdp(&up).done();
+    assert!(answers(8080) && answers(8081));
+    street.agrees();
 }

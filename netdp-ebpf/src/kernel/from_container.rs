@@ -114,7 +114,7 @@ fn ip(packet: &Packet, eth: &EthHeader, from: Sender, tuple: &mut Tuple) -> Resu
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     if let Some(neighbour) = unsafe { ENDPOINTS.get(EndpointKey { addr: dst, network: link.network }) } {
         policy::decide(Origin::Container, link.flags, Target::Neighbour, dst.is_v4()).verdict()?;
-        rogue::check(packet, tuple)?;
+        rogue::check(packet, link, tuple)?;
         if eth.dst != neighbour.mac {
             packet.write(0, &[neighbour.mac, link.gateway_mac]).ok_or(Reason::Malformed)?;
         }
@@ -185,7 +185,7 @@ fn past_gateway(packet: &Packet, link: &Link, tuple: &Tuple, for_many: bool) -> 
     }
     // It is the container's own, as was looked at before, and stays as it is.
     policy::decide(Origin::Container, link.flags, Target::Lan, dst.is_v4()).verdict()?;
-    rogue::check(packet, tuple)?;
+    rogue::check(packet, link, tuple)?;
     Ok(Action::SlowPath)
 }
 
@@ -193,7 +193,7 @@ fn past_gateway(packet: &Packet, link: &Link, tuple: &Tuple, for_many: bool) -> 
 #[inline(always)]
 fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Action, Reason> {
     policy::decide(Origin::Container, link.flags, Target::of_group(link.flags), true).verdict()?;
-    rogue::check(packet, tuple)?;
+    rogue::check(packet, link, tuple)?;
     Ok(Action::SlowPath)
 }
 

@@ -89,7 +89,7 @@ pub(super) fn to_group(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<Ac
             let all = Target::of_group(link.flags);
             policy::decide(Origin::Container, link.flags, all, false).verdict()?;
         }
-        rogue::check(packet, tuple)?;
+        rogue::check(packet, link, tuple)?;
         return Ok(Action::SlowPath);
     }
     let addr: Addr = packet.load(tuple.l4 + TARGET).ok_or(Reason::Malformed)?;
@@ -125,7 +125,7 @@ pub(super) fn to_gateway(
     if link.flags & link_flags::LAN == 0 {
         return Err(Reason::WrongMac);
     }
-    rogue::check(packet, tuple)?;
+    rogue::check(packet, link, tuple)?;
     Ok(Action::SlowPath)
 }
 

@@ -34,6 +34,9 @@ pub(super) fn asks_for_address(packet: &Packet, link: &Link, tuple: &Tuple) -> R
     if words(packet, tuple) != [CLIENT.0, SERVER.0] {
         return Err(Reason::SpoofedIp);
     }
+    if link.flags & link_flags::NO_DHCP != 0 {
+        return Err(Reason::RogueDhcp);
+    }
     // Who asks for others could take all addresses that there are.
     let asker: Mac = packet.load(tuple.l4 + CLIENT_MAC).ok_or(Reason::Malformed)?;
     if asker == link.mac { Ok(Action::SlowPath) } else { Err(Reason::RogueDhcp) }
@@ -41,12 +44,12 @@ pub(super) fn asks_for_address(packet: &Packet, link: &Link, tuple: &Tuple) -> R
 
 /// Judges a packet that goes to neighbours. One comparison for TCP.
 #[inline(always)]
-pub(super) fn check(packet: &Packet, tuple: &Tuple) -> Result<(), Reason> {
-    if tuple.key.proto == proto::TCP { Ok(()) } else { judge(packet, tuple) }
+pub(super) fn check(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<(), Reason> {
+    if tuple.key.proto == proto::TCP { Ok(()) } else { judge(packet, link, tuple) }
 }
 
 #[inline(never)]
-fn judge(packet: &Packet, tuple: &Tuple) -> Result<(), Reason> {
+fn judge(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<(), Reason> {
     // Options for the destination, behind a fragment header, which would hide from us what the receiver finds.
     if parse::hides_transport(tuple) {
         return Err(Reason::ExtensionHeaders);
@@ -54,8 +57,14 @@ fn judge(packet: &Packet, tuple: &Tuple) -> Result<(), Reason> {
     match tuple.key.proto {
         proto::UDP => {
             let [_, dport] = words(packet, tuple);
-            let client = if tuple.key.dst.is_v4() { CLIENT } else { CLIENT6 };
-            if dport == client.0 && has_transport(packet, tuple) { Err(Reason::RogueDhcp) } else { Ok(()) }
+            let is_v4 = tuple.key.dst.is_v4();
+            let client = if is_v4 { CLIENT } else { CLIENT6 };
+            let is_to_server = is_v4 && dport == SERVER.0 && link.flags & link_flags::NO_DHCP != 0;
+            if (dport == client.0 || is_to_server) && has_transport(packet, tuple) {
+                Err(Reason::RogueDhcp)
+            } else {
+                Ok(())
+            }
         }
         proto::ICMP => {
             let [kind, _] = words(packet, tuple)[0].to_ne_bytes();

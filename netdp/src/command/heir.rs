@@ -14,14 +14,21 @@ pub(super) fn remainder(endpoint: &Endpoint, networks: &[Network], leaving: &[&A
     let stays = |it: &Attachment| leaving.iter().all(|leaves| leaves.id != it.id);
     let attachments = endpoint.attachments.iter().filter(|it| stays(it)).cloned().collect();
     let mut remainder = Endpoint { attachments, ..endpoint.clone() };
-    let order: Vec<String> =
-        Ways::of(&remainder, networks).exits.into_iter().map(|exit| exit.ifname).collect();
+    let exits = Ways::of(&remainder, networks).exits.into_iter().map(|exit| exit.ifname);
+    // One that a DHCP server has lent nothing now leads out again when it has.
+    let is_unlent =
+        |it: &&Attachment| network_of(it, networks).is_some_and(Network::is_by_dhcp) && it.lease.is_none();
+    let unlent = remainder.attachments.iter().filter(is_unlent).map(|it| it.ifname.clone());
+    let order: Vec<String> = exits.chain(unlent).collect();
     for port in leaving.iter().flat_map(|it| &it.ports) {
         let serves = |it: &Attachment| {
             let network = network_of(it, networks).filter(|network| network.bridge().is_some());
-            let takes = |network| Listening::of(network).is_routed(it, port.host_address);
-            // A port of the host cannot become one of the endpoint's own address, nor the other way round.
-            it.behind(port.host_address).is_some() && network.map(takes) == Some(port.host_port.is_none())
+            network.is_some_and(|network| {
+                let lent = it.as_lent(network);
+                let takes_none = Listening::of(network).is_routed(&lent, port.host_address);
+                // A port of the host cannot become one of the endpoint's own address, nor the other way round.
+                lent.behind(port.host_address).is_some() && takes_none == port.host_port.is_none()
+            })
         };
         let heir = order.iter().find_map(|ifname| {
             remainder.attachments.iter().position(|it| it.ifname == *ifname && serves(it))

@@ -70,6 +70,7 @@ pub(super) fn may_ask(
     request: &Request,
 ) -> Result<(), Error> {
     can_join(network, request)?;
+    knows_links(network, &request.attachment.links)?;
     let (mut named, mut others) = (
         endpoints.iter().filter(|it| it.name == request.name),
         endpoints.iter().filter(|it| it.name != request.name),
@@ -99,7 +100,6 @@ fn can_join(network: &Network, request: &Request) -> Result<(), Error> {
             return Err(lan::Error::MacOfParent(name()).into());
         }
     }
-    knows_links(network, &request.attachment.links)?;
     if network.is_internal() && !request.ports.is_empty() {
         return Err(Error::InternalPublish(name()));
     }
@@ -185,6 +185,9 @@ enum Plan {
 impl Join<'_> {
     /// Joins, or leaves everything as it was.
     async fn run(&self, session: &mut Session, networks: &[Network]) -> Result<Endpoint, Error> {
+        if self.network.is_by_dhcp() {
+            lease::end_all_overdue(session).await?;
+        }
         let known = self.known(session).await?;
         let granted = self.granted(session, &known).await?;
         let result = self.join_with(session, networks, known, granted.as_ref()).await;
@@ -340,6 +343,10 @@ impl Join<'_> {
         elsewhere: &[PublishedPort],
         granted: Option<&Granted>,
     ) -> Result<Attachment, Error> {
+        knows_links(self.network, &self.request.attachment.links)?;
+        if let Some(granted) = granted {
+            lease::Others::of(&session.store, self.network)?.admit(&granted.lease)?;
+        }
         let used = self.used(session).await?;
         let [addr4, addr6] = self.addresses(&used, granted.map(|granted| &granted.lease))?;
         let mut attachment = Attachment {
@@ -426,11 +433,12 @@ impl Join<'_> {
 
     /// The same command again changes nothing; another one is told what is otherwise.
     fn same_as(&self, endpoint: &Endpoint, present: &Attachment) -> Result<(), Error> {
-        if let Some(what) = repeated::interface(self.request, present) {
+        let lent = present.as_lent(self.network);
+        if let Some(what) = repeated::interface(self.request, &lent) {
             return Err(self.otherwise(what));
         }
         let elsewhere = ports_beside(endpoint, Some(present));
-        if !host_ports::satisfied(&self.request.ports, present, &elsewhere, Listening::of(self.network))? {
+        if !host_ports::satisfied(&self.request.ports, &lent, &elsewhere, Listening::of(self.network))? {
             let ports: Vec<String> = present.ports.iter().map(output::port).collect();
             let ports = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
             return Err(self.otherwise(format!("these published ports: {ports}")));

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
+use super::commit::commit;
 use crate::Error;
 use crate::dhcp::{self, Asked, Identity};
 use crate::host::lock;
@@ -74,7 +75,7 @@ pub(super) async fn obtain(
 ) -> Result<Option<Granted>, Error> {
     let Some(parent) = network.asks_dhcp_on() else { return Ok(None) };
     let id = Id::random().map_err(Error::io("read random bytes"))?;
-    let taken = Taken::of(kernel, &store.networks()?, network).await?;
+    let taken = Taken::of(kernel, store, network).await?;
     let offered = async |offer: &Lease| keep(store, &id, offer);
     let lease = acquire((parent, applicant.mac(network)), applicant, &taken, offered).await;
     match lease {
@@ -102,25 +103,63 @@ pub(super) async fn acquire(
 /// namespace which has ended, and whoever makes the attachment finds that out.
 pub(super) struct Taken {
     host: BTreeSet<IpAddr>,
-    networks: Vec<(IpNet, Name)>,
+    others: Others,
 }
 
 impl Taken {
     /// At the moment.
-    pub(super) async fn of(kernel: &Kernel, networks: &[Network], own: &Network) -> Result<Self, Error> {
-        let others = networks.iter().filter(|network| network.number != own.number);
-        let subnets = others.flat_map(|other| other.pools().map(|pool| (pool.subnet, other.name.clone())));
-        Ok(Self { host: kernel.outside_addresses().await?, networks: subnets.collect() })
+    pub(super) async fn of(kernel: &Kernel, store: &Store, own: &Network) -> Result<Self, Error> {
+        Ok(Self { host: kernel.outside_addresses().await?, others: Others::of(store, own)? })
     }
 
     fn by(&self, address: Ipv4Addr) -> Option<String> {
-        let address = IpAddr::V4(address);
-        if self.host.contains(&address) {
+        if self.host.contains(&address.into()) {
             return Some("this host".to_owned());
         }
-        let network = self.networks.iter().find(|(subnet, _)| subnet.contains(&address));
-        network.map(|(subnet, name)| format!("network {name} ({subnet})"))
+        self.others.by(address)
     }
+}
+
+/// What of other bridges an address may not be of: the programs tell flows between containers by addresses alone. Of networks
+/// that are no bridges they know nothing.
+pub(super) struct Others(Vec<(IpNet, String)>);
+
+impl Others {
+    /// Subnets of bridges, and what servers have lent there; none for a network that is no bridge itself.
+    pub(super) fn of(store: &Store, own: &Network) -> Result<Self, Error> {
+        if own.bridge().is_none() {
+            return Ok(Self(Vec::new()));
+        }
+        let mut others = store.networks()?;
+        others.retain(|network| network.number != own.number && network.bridge().is_some());
+        let lent = lent(&others, &store.endpoints()?);
+        let subnets = others.iter().flat_map(|other| {
+            other.pools().map(|pool| (pool.subnet, format!("network {} ({})", other.name, pool.subnet)))
+        });
+        Ok(Self(subnets.chain(lent).collect()))
+    }
+
+    fn by(&self, address: Ipv4Addr) -> Option<String> {
+        let other = self.0.iter().find(|(net, _)| net.contains(&IpAddr::V4(address)));
+        other.map(|(_, by)| by.clone())
+    }
+
+    /// Refuses a lease of an address that somebody else has.
+    pub(super) fn admit(&self, lease: &Lease) -> Result<(), Error> {
+        let (server, address) = (lease.server, lease.address.addr());
+        self.by(address).map_or(Ok(()), |by| Err(dhcp::Error::Taken { server, address, by }.into()))
+    }
+}
+
+/// The addresses that servers have lent to endpoints of networks, and who has them.
+pub(super) fn lent(networks: &[Network], endpoints: &[Endpoint]) -> Vec<(IpNet, String)> {
+    let of = |endpoint: &Endpoint, attachment: &Attachment| {
+        let network = instance::network_of(attachment, networks)?;
+        let address = attachment.lease.as_ref()?.address.addr();
+        Some((IpNet::from(IpAddr::V4(address)), format!("endpoint {} of {}", endpoint.name, network.name)))
+    };
+    let all = endpoints.iter().flat_map(|endpoint| endpoint.attachments.iter().map(move |it| (endpoint, it)));
+    all.filter_map(|(endpoint, attachment)| of(endpoint, attachment)).collect()
 }
 
 /// The address that is lent; or who of the network has it, as the server does not know.
@@ -176,6 +215,25 @@ pub(super) fn end_overdue(change: &Change<'_>, endpoints: &[Endpoint]) -> Result
         }
     }
     Ok(())
+}
+
+/// The same in the kernel too: without a controller nobody else sees to it, and who comes may get what was lent before.
+pub(super) async fn end_all_overdue(session: &mut Session) -> Result<(), Error> {
+    let (now, endpoints) = (instance::now(), session.store.endpoints()?);
+    let mut leases = endpoints.iter().flat_map(|it| &it.attachments).filter_map(|it| it.lease.as_ref());
+    if leases.all(|lease| lease.phase(now) != Phase::Over) {
+        return Ok(());
+    }
+    let change = session.store.begin()?;
+    end_overdue(&change, &endpoints)?;
+    if !session.kernel.is_up() {
+        return Ok(change.commit()?);
+    }
+    session.mark_all()?;
+    let applied = instance::sync(&session.store, &mut session.kernel).await;
+    let ended = commit(change, applied, &mut session.kernel).await;
+    session.unmark()?;
+    ended
 }
 
 /// Gives back what is nobody's. Nothing else depends on it: what cannot be given back ends by itself.
@@ -245,12 +303,12 @@ mod tests {
 
     #[test]
     fn address_of_the_host_and_one_of_another_network_is_told_by_whose_it_is() {
-        let other = ("192.168.0.0/16".parse().unwrap(), "other".parse().unwrap());
-        let host = BTreeSet::from([IpAddr::from([203, 0, 113, 10])]);
-        let taken = Taken { host, networks: vec![other] };
+        let other = ("192.168.0.0/16".parse().unwrap(), "network other".to_owned());
+        let taken =
+            Taken { host: BTreeSet::from([IpAddr::from([203, 0, 113, 10])]), others: Others(vec![other]) };
         let by = |address: [u8; 4]| taken.by(address.into());
         assert_eq!(by([203, 0, 113, 10]).as_deref(), Some("this host"));
-        assert_eq!(by([192, 168, 50, 7]).as_deref(), Some("network other (192.168.0.0/16)"));
+        assert_eq!(by([192, 168, 50, 7]).as_deref(), Some("network other"));
         assert_eq!(by([203, 0, 113, 11]), None);
     }
 }

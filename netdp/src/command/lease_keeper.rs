@@ -13,10 +13,11 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::commit::commit;
 use super::gone;
 use super::lease::{self, Applicant, Taken};
 use crate::Error;
-use crate::desired::Desired;
+use crate::desired::{Desired, Row};
 use crate::dhcp::{self, Renewed};
 use crate::instance::{self, Part, Place, Session};
 use crate::model::{Attachment, Endpoint, Lease, Network, Phase};
@@ -64,6 +65,8 @@ struct Turn {
     not_before: u64,
     /// So often in a row nobody has answered.
     failures: usize,
+    /// Its lease was over already, and could not be taken away.
+    was_over: bool,
 }
 
 /// Something that is being done: for an interface, which is looked at again afterwards, or for nobody.
@@ -181,6 +184,10 @@ impl<'a> Keeper<'a> {
     fn take_in(&mut self, done: Option<(Id, Turn)>) {
         if let Some((id, turn)) = done {
             self.busy.remove(&id);
+            // What has failed may have reached the kernel in part.
+            if turn.failures > 0 {
+                self.confirmed.remove(&id);
+            }
             self.turns.insert(id, turn);
         }
     }
@@ -202,19 +209,20 @@ fn duty(tenant: &Tenant, turn: Turn, now: u64, is_confirmed: bool) -> Option<Dut
     };
     let due = |duty| (now >= turn.not_before).then_some(duty);
     match lease.phase(now) {
+        Phase::Over if turn.was_over => due(Duty::TakeAway),
         Phase::Over => Some(Duty::TakeAway),
         Phase::Renewing => due(Duty::Renew { any: false }),
         Phase::Rebinding => due(Duty::Renew { any: true }),
-        Phase::Bound => (!is_confirmed).then_some(Duty::Confirm),
+        Phase::Bound if is_confirmed => None,
+        Phase::Bound => due(Duty::Confirm),
     }
 }
 
 /// Does it, and says when to look again.
 async fn serve(place: &Place, tenant: Tenant, duty: Duty, turn: Turn) -> (Id, Turn) {
     let id = tenant.attachment.id.clone();
-    match tenant.serve(place, duty).await {
-        Ok(true) => (id, tenant.after(duty)),
-        Ok(false) => (id, tenant.later(turn)),
+    match tenant.serve(place, duty, turn).await {
+        Ok(next) => (id, next),
         Err(error) => {
             tracing::warn!(endpoint = %tenant.endpoint.name, "its address by DHCP: {error}");
             (id, tenant.later(turn))
@@ -257,28 +265,33 @@ impl Tenant {
         open_netns(&self.endpoint.netns).is_err()
     }
 
-    /// False when nobody has answered, or nobody is there who could be served.
-    async fn serve(&self, place: &Place, duty: Duty) -> Result<bool, Error> {
+    /// Says when it is looked at again.
+    async fn serve(&self, place: &Place, duty: Duty, turn: Turn) -> Result<Turn, Error> {
         // One that a process holds beyond its path is served as long as something shows that it is there.
         if self.has_ended() && release_gone(&mut Session::begin(place).await?).await? {
-            return Ok(false);
+            return Ok(self.later(turn));
         }
         match (duty, &self.attachment.lease) {
             (Duty::Renew { any }, Some(lease)) => match dhcp::renew(lease, any).await? {
-                Renewed::Extended(lease) => self.settle(place, Some(*lease)).await.map(|()| true),
+                Renewed::Extended(lease) => {
+                    let next = rest(&lease);
+                    self.settle(place, Some(*lease)).await.map(|()| next)
+                }
                 Renewed::Refused => {
                     self.tell_end(lease, "its server has taken it back");
-                    self.settle(place, None).await.map(|()| true)
+                    self.settle(place, None).await.map(|()| Turn::default())
                 }
-                Renewed::Unanswered => Ok(false),
+                Renewed::Unanswered => Ok(self.later(turn)),
             },
             (Duty::TakeAway, Some(lease)) => {
                 self.tell_end(lease, "nobody has renewed it");
-                self.settle(place, None).await.map(|()| true)
+                self.settle(place, None).await.map(|()| Turn::default())
             }
-            (Duty::Confirm, Some(lease)) => self.settle(place, Some(lease.clone())).await.map(|()| true),
-            (Duty::AskAnew, _) => self.ask_anew(place).await.map(|()| true),
-            (Duty::Renew { .. } | Duty::TakeAway | Duty::Confirm, None) => Ok(true),
+            (Duty::Confirm, Some(lease)) => {
+                self.settle(place, Some(lease.clone())).await.map(|()| Turn::default())
+            }
+            (Duty::AskAnew, _) => self.ask_anew(place).await,
+            (Duty::Renew { .. } | Duty::TakeAway | Duty::Confirm, None) => Ok(Turn::default()),
         }
     }
 
@@ -287,33 +300,24 @@ impl Tenant {
         tracing::warn!(endpoint = %self.endpoint.name, network = %self.network.name, %address, "the lease is over: {why}");
     }
 
-    /// When it is looked at again after that was done: a server that wants to be asked all the time is not.
-    fn after(&self, duty: Duty) -> Turn {
-        let (Duty::Renew { .. }, Some(lease)) = (duty, &self.attachment.lease) else {
-            return Turn::default();
-        };
-        // One that ends before is not let go of for that.
-        let pause = LEAST_PAUSE.min(u64::from(lease.ends_after / 2));
-        Turn { not_before: instance::now() + pause, failures: 0 }
-    }
-
     /// When it is looked at again after nobody has answered.
     fn later(&self, turn: Turn) -> Turn {
         let now = instance::now();
-        let pause = match self.attachment.lease.as_ref().map(|lease| (lease, lease.phase(now))) {
+        let phase = self.attachment.lease.as_ref().map(|lease| (lease, lease.phase(now)));
+        let pause = match phase {
             Some((lease, Phase::Renewing)) => half_to(lease.since + u64::from(lease.rebind_after), now),
             Some((lease, Phase::Rebinding)) => half_to(lease.since + u64::from(lease.ends_after), now),
             Some((_, Phase::Bound | Phase::Over)) => LEAST_PAUSE,
             None => NEW_PAUSES[turn.failures.min(NEW_PAUSES.len() - 1)],
         };
-        Turn { not_before: now + pause, failures: turn.failures + 1 }
+        let was_over = phase.is_some_and(|(_, phase)| phase == Phase::Over);
+        Turn { not_before: now + pause, failures: turn.failures + 1, was_over }
     }
 
-    async fn ask_anew(&self, place: &Place) -> Result<(), Error> {
-        let Some(parent) = self.network.asks_dhcp_on() else { return Ok(()) };
+    async fn ask_anew(&self, place: &Place) -> Result<Turn, Error> {
+        let Some(parent) = self.network.asks_dhcp_on() else { return Ok(Turn::default()) };
         let kernel = Kernel::here(&place.run_dir, Vec::new())?;
-        let (networks, _) = instance::read(place)?;
-        let taken = Taken::of(&kernel, &networks, &self.network).await?;
+        let taken = Taken::of(&kernel, &Store::open(&place.state_dir)?, &self.network).await?;
         let applicant = Applicant { name: &self.endpoint.name, ip: None, mac: Some(self.attachment.mac) };
         let id = &self.attachment.id;
         // Who holds the lock may be in the midst of a change and go on only when this gives way: the database alone would be
@@ -323,14 +327,14 @@ impl Tenant {
             lease::keep(&session.store, id, offer)
         };
         let lease = lease::acquire((parent, self.attachment.mac), applicant, &taken, offered).await?;
-        let address = lease.address.addr();
+        let (address, next) = (lease.address.addr(), rest(&lease));
         self.settle(place, Some(lease)).await?;
         tracing::info!(endpoint = %self.endpoint.name, %address, "it has an address by DHCP again");
-        Ok(())
+        Ok(next)
     }
 
-    /// Writes down what it has now, and gives it that. The database first: what does not reach the kernel does so by the next
-    /// renewal, and until then the kernel knows itself when the old address ends.
+    /// Writes down what it has now, and gives it that. The database first: what does not reach the container is tried again, and
+    /// until then the kernel knows itself when the old address ends.
     async fn settle(&self, place: &Place, lease: Option<Lease>) -> Result<(), Error> {
         let mut session = Session::begin(place).await?;
         let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
@@ -341,14 +345,14 @@ impl Tenant {
         let mut used = session.store.used_addresses(self.network.number)?;
         used.retain(|address| Some(*address) != is);
         let address = lease.as_ref().map(|lease| lease::free(lease, &self.network, &used)).transpose()?;
+        let others = lease::Others::of(&session.store, &self.network)?;
+        lease.as_ref().map_or(Ok(()), |lease| others.admit(lease))?;
         let mut after = before.clone();
         for attachment in after.attachments.iter_mut().filter(|attachment| attachment.id == *id) {
             attachment.addr4 = address;
             attachment.lease.clone_from(&lease);
-            let change = session.store.begin()?;
-            change.set_lease(attachment)?;
-            change.commit()?;
         }
+        self.write(&mut session, before, &after).await?;
         if !session.kernel.is_up() {
             return Ok(());
         }
@@ -356,6 +360,27 @@ impl Tenant {
             Err(Error::NetnsGone(_) | Error::LinkGone(_)) => release_gone(&mut session).await.map(drop),
             result => result,
         }
+    }
+
+    /// The programs of a bridge know whose an address is and where its ports lead: that changes with the database, or not at all.
+    async fn write(&self, session: &mut Session, before: &Endpoint, after: &Endpoint) -> Result<(), Error> {
+        let change = session.store.begin()?;
+        let mut changed = after.attachments.iter().filter(|it| it.id == self.attachment.id);
+        changed.try_for_each(|attachment| change.set_lease(attachment))?;
+        if !session.kernel.is_up() || self.on_host(before) == self.on_host(after) {
+            return Ok(change.commit()?);
+        }
+        session.mark_all()?;
+        let applied = instance::sync(&session.store, &mut session.kernel).await;
+        let written = commit(change, applied, &mut session.kernel).await;
+        session.unmark()?;
+        written
+    }
+
+    /// What the host has of it that depends on the lease.
+    fn on_host(&self, endpoint: &Endpoint) -> Option<(BTreeSet<Row>, Vec<u32>)> {
+        let Desired { rows, veths, .. } = self.part(endpoint)?;
+        Some((rows, veths.into_values().map(|veth| veth.mtu).collect()))
     }
 
     /// It has left meanwhile: what a server has lent since then goes back too.
@@ -378,13 +403,6 @@ impl Tenant {
         let (Some(old), Some(new)) = (old_part.insides().next(), new_part.insides().next()) else {
             return Ok(());
         };
-        // The programs of a bridge know whose an address is, and where its ports lead. They learn it first: what fails after the
-        // mark is mended by whoever comes next.
-        if old_part.rows != new_part.rows {
-            session.mark_all()?;
-            instance::sync(&session.store, &mut session.kernel).await?.keep();
-            session.unmark()?;
-        }
         session.kernel.lend(old, new).await?;
         if old.addresses != new.addresses {
             session.kernel.apply(&Step::Announce(new.clone())).await?;
@@ -401,4 +419,10 @@ impl Tenant {
 
 fn half_to(moment: u64, now: u64) -> u64 {
     (moment.saturating_sub(now) / 2).clamp(LEAST_PAUSE, LONGEST_PAUSE)
+}
+
+/// A server that wants to be asked all the time is not; a lease that ends before is not let go of for that.
+fn rest(lease: &Lease) -> Turn {
+    let pause = LEAST_PAUSE.min(u64::from(lease.ends_after / 2));
+    Turn { not_before: instance::now() + pause, ..Turn::default() }
 }

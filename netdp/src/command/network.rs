@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv6Net};
 
 use super::commit::commit;
-use super::network_parent;
+use super::{lease, network_parent};
 use crate::Error;
 use crate::bridge_options::{self, Options, given};
 use crate::cli::{DriverArg, IpamArg};
@@ -186,7 +186,9 @@ async fn bridge(
         families.take_over(&device, found, request.internal)?;
     }
     let beside = session.kernel.taken_beside(found.as_ref().map(|_| device.as_str())).await?;
-    let of_networks: Vec<Taken> = taken_by(networks).collect();
+    let lent =
+        lease::lent(networks, &session.store.endpoints()?).into_iter().map(|(net, by)| Taken { net, by });
+    let of_networks: Vec<Taken> = taken_by(networks).chain(lent).collect();
     let taken: Vec<Taken> = of_networks.iter().cloned().chain(beside).collect();
     let of_parent = network_parent::mtu(session, networks, &options).await?;
     let mtu = match options.mtu.or(found.as_ref().map(|found| found.mtu)).or(of_parent) {

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::join::Request;
 use crate::model::{Attachment, AttachmentOptions, EndpointOptions};
 
 /// What an interface has otherwise than asked for, in words. What was not asked for was chosen, and so is right.
 pub(super) fn interface(request: &Request, present: &Attachment) -> Option<String> {
-    let asked = [request.ip.map(IpAddr::V4), request.ip6.map(IpAddr::V6)];
+    // What a server is about to lend is not known.
+    let ip = request.ip.filter(|_| present.addr4 != Some(Ipv4Addr::UNSPECIFIED));
+    let asked = [ip.map(IpAddr::V4), request.ip6.map(IpAddr::V6)];
     if asked.into_iter().flatten().any(|asked| present.addresses().all(|address| address != asked)) {
         return Some(format!("the address {}", text(present.addresses(), " and ")));
     }

@@ -89,7 +89,7 @@ fn ports(
 fn row(bridge: &Bridge, attachment: &Attachment, address: IpAddr, key: PortKey, flags: u16) -> Option<Row> {
     let rest = Backend {
         addr: address.into(),
-        gateway: bridge.pool_like(address)?.gateway?.into(),
+        gateway: super::neighbour_of(bridge, attachment, address)?,
         ifindex: 0,
         port: key.port,
         mac: wire(attachment.mac),

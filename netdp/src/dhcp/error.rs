@@ -64,9 +64,13 @@ impl Error {
                 "see whether one is on that LAN (tcpdump -eni IF port 67), or create the network with --subnet and \
                  give addresses by hand",
             ),
-            Self::Refused { .. } => Some("see what the log of the DHCP server says"),
+            Self::Refused { .. } => Some(
+                "see what the log of the DHCP server says; an address of this host or of another network is given to nobody else",
+            ),
             Self::Socket { .. } => Some("see that the interface is there and up (ip link)"),
-            Self::Taken { .. } => Some("take that address out of the server's range"),
+            Self::Taken { .. } => Some(
+                "take that address out of the server's range, or remove who has it (netdp detach, netdp network rm)",
+            ),
             Self::ChosenByServer(_) => Some("leave it out, or leave out --ipam-driver dhcp"),
             Self::NotOnLan(_) => Some("add -o parent=IF, or leave out --ipam-driver dhcp"),
             Self::Ipvlan => Some("choose -d macvlan, or give --subnet"),

@@ -154,6 +154,13 @@ impl Attachment {
         if host_address.is_ipv4() { addr4 } else { self.addr6.map(IpAddr::V6).or(addr4) }
     }
 
+    /// With some IPv4 address where a DHCP server gives one, also while it has lent none: for questions about families.
+    #[must_use]
+    pub fn as_lent(&self, network: &super::Network) -> Self {
+        let addr4 = self.addr4.or_else(|| network.is_by_dhcp().then_some(Ipv4Addr::UNSPECIFIED));
+        Self { addr4, ..self.clone() }
+    }
+
     /// The router that a DHCP server has named.
     pub fn lent_gateway(&self) -> Option<IpAddr> {
         self.lease.as_ref()?.gateway.map(IpAddr::V4)

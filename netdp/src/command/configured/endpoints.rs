@@ -144,12 +144,13 @@ impl Interface<'_> {
         let specs = self.asked.ports();
         let listening = Listening::of(self.network);
         let wrong = at(&self.asked.place, self.what());
-        if !host_ports::satisfied(&specs, present, &[], listening).map_err(&wrong)? {
+        if !host_ports::satisfied(&specs, &present.as_lent(self.network), &[], listening).map_err(&wrong)? {
             // Its own ports are free for it.
             wanted.ports = Vec::new();
             change.set_attachment(&wanted)?;
+            let lent = wanted.as_lent(self.network);
             wanted.ports =
-                host_ports::allocate(&self.session.store, &specs, listening, &wanted).map_err(&wrong)?;
+                host_ports::allocate(&self.session.store, &specs, listening, &lent).map_err(&wrong)?;
         }
         if wanted == *present {
             return Ok(());
@@ -184,6 +185,8 @@ impl Interface<'_> {
             }
         };
         let text = |address: Option<IpAddr>| address.map_or("none".to_owned(), |it| it.to_string());
+        // A server is asked for it when the interface is made, and has the last word.
+        let ip = ip.filter(|_| !self.network.is_by_dhcp());
         compare("ip", ip.map(|ip| ip.to_string()), text(present.addr4.map(Into::into)));
         compare("ip6", ip6.map(|ip| ip.to_string()), text(present.addr6.map(Into::into)));
         compare("mac-address", mac_address.map(|mac| mac.to_string()), present.mac.to_string());
