@@ -241,7 +241,7 @@ fn an_address_that_the_server_takes_back_is_replaced() {
     // A server that knows nothing of the lease, and has other addresses to give.
     street.server = None;
     fs::remove_file(&street.leases).unwrap();
-    street.serve(&["--dhcp-range=203.0.113.150,203.0.113.160,255.255.255.0,120", "--dhcp-option=58,4"]);
+    street.serve(&["--dhcp-range=203.0.113.150,203.0.113.159,255.255.255.0,120", "--dhcp-option=58,4"]);
     let moved = || {
         addresses(&c1).iter().all(|(address, _)| address.starts_with("203.0.113.15"))
             && !addresses(&c1).is_empty()

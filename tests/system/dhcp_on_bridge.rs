@@ -294,3 +294,24 @@ fn declared_endpoint_without_a_lease_keeps_its_port_and_does_not_keep_the_contro
     assert!(answers(8080) && answers(8081));
     street.agrees();
 }
+
+#[test]
+fn port_of_a_network_that_is_left_goes_on_to_one_that_waits_for_a_lease() {
+    let mut street = Street::new();
+    let server = street.serve(&[RANGE]);
+    street.create();
+    street.stops();
+    let c1 = street.bed.container(&street.host, "c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _inside = Server::start(&c1.ns, 80);
+    street.host.netdp(&["network", "connect", "lan", "c1"]).done();
+    drop(server);
+    street.ends_all_leases();
+    c1.ns.sh("ip address flush dev eth1").done();
+    street.host.netdp(&["up", "--once"]).ok().says("no DHCP server answered").done();
+    street.host.netdp(&["network", "disconnect", "bridge", "c1"]).done();
+    assert_refused(&street.bed.outside.ns, (street.host.address, 8080));
+    let _server = street.serve(&[RANGE]);
+    street.host.netdp(&["up", "--once"]).done();
+    assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
+    street.agrees();
+}

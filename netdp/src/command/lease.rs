@@ -151,10 +151,10 @@ impl Others {
     }
 }
 
-/// The addresses that servers have lent to endpoints of networks, and who has them.
+/// The addresses that servers have lent to endpoints on bridges, and who has them.
 pub(super) fn lent(networks: &[Network], endpoints: &[Endpoint]) -> Vec<(IpNet, String)> {
     let of = |endpoint: &Endpoint, attachment: &Attachment| {
-        let network = instance::network_of(attachment, networks)?;
+        let network = instance::network_of(attachment, networks).filter(|it| it.bridge().is_some())?;
         let address = attachment.lease.as_ref()?.address.addr();
         Some((IpNet::from(IpAddr::V4(address)), format!("endpoint {} of {}", endpoint.name, network.name)))
     };

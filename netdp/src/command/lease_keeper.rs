@@ -225,7 +225,7 @@ async fn serve(place: &Place, tenant: Tenant, duty: Duty, turn: Turn) -> (Id, Tu
         Ok(next) => (id, next),
         Err(error) => {
             tracing::warn!(endpoint = %tenant.endpoint.name, "its address by DHCP: {error}");
-            (id, tenant.later(turn))
+            (id, Turn { was_over: duty == Duty::TakeAway, ..tenant.later(turn) })
         }
     }
 }
@@ -303,15 +303,13 @@ impl Tenant {
     /// When it is looked at again after nobody has answered.
     fn later(&self, turn: Turn) -> Turn {
         let now = instance::now();
-        let phase = self.attachment.lease.as_ref().map(|lease| (lease, lease.phase(now)));
-        let pause = match phase {
+        let pause = match self.attachment.lease.as_ref().map(|lease| (lease, lease.phase(now))) {
             Some((lease, Phase::Renewing)) => half_to(lease.since + u64::from(lease.rebind_after), now),
             Some((lease, Phase::Rebinding)) => half_to(lease.since + u64::from(lease.ends_after), now),
             Some((_, Phase::Bound | Phase::Over)) => LEAST_PAUSE,
             None => NEW_PAUSES[turn.failures.min(NEW_PAUSES.len() - 1)],
         };
-        let was_over = phase.is_some_and(|(_, phase)| phase == Phase::Over);
-        Turn { not_before: now + pause, failures: turn.failures + 1, was_over }
+        Turn { not_before: now + pause, failures: turn.failures + 1, was_over: false }
     }
 
     async fn ask_anew(&self, place: &Place) -> Result<Turn, Error> {
