@@ -129,7 +129,7 @@ fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() 
     street.agrees();
     street.is_not_heard_as(&c2, Ipv4Addr::new(192, 168, 50, 66));
     street.host.netdp(&["network", "rm", "-f", "lan"]).done();
-    eventually("leases are given back", Duration::from_secs(2), || dnsmasq::lent(&street.leases).is_empty());
+    eventually("leases are given back", Duration::from_secs(5), || dnsmasq::lent(&street.leases).is_empty());
 }
 
 #[test]
@@ -147,8 +147,8 @@ fn published_port_and_guard_follow_the_address_when_the_server_has_another_one()
     let has_moved = || addresses(&c1).first().is_some_and(|address| address.octets()[3] >= 150);
     eventually("it has one of the new addresses", Duration::from_secs(30), has_moved);
     let is = addresses(&c1)[0];
-    eventually("inspect says so", Duration::from_secs(2), || street.address("c1") == is.to_string().as_str());
-    eventually("the programs know it", Duration::from_secs(2), || {
+    eventually("inspect says so", Duration::from_secs(5), || street.address("c1") == is.to_string().as_str());
+    eventually("the programs know it", Duration::from_secs(5), || {
         street.host.json(&["check", "--deep"])["differences"] == json!([])
     });
     assert_served(&street.router, (is, 80), "c1");
@@ -176,8 +176,8 @@ fn who_has_no_lease_any_more_sends_nothing_and_is_not_published_until_it_has_ano
     let c1 = street.attach("c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
     let _inside = Server::start(&c1.ns, 80);
     silent.store(true, Ordering::Relaxed);
-    eventually("the kernel takes it away", Duration::from_secs(8), || addresses(&c1).is_empty());
-    eventually("nobody says that it has it", Duration::from_secs(8), || street.address("c1") == "");
+    eventually("the kernel takes it away", Duration::from_secs(15), || addresses(&c1).is_empty());
+    eventually("nobody says that it has it", Duration::from_secs(15), || street.address("c1") == "");
     street.agrees();
     assert_refused(&street.bed.outside.ns, (street.host.address, 8080));
     street.is_not_heard_as(&c1, GIVEN);
@@ -185,7 +185,7 @@ fn who_has_no_lease_any_more_sends_nothing_and_is_not_published_until_it_has_ano
     eventually("it has one again", Duration::from_secs(45), || {
         street.address("c1") == GIVEN.to_string().as_str()
     });
-    eventually("it is published again", Duration::from_secs(3), || {
+    eventually("it is published again", Duration::from_secs(5), || {
         ask_tcp(&street.bed.outside.ns, (street.host.address, 8080)).is_ok()
     });
 }
