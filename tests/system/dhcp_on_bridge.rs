@@ -109,7 +109,7 @@ fn addresses(container: &Container) -> Vec<Ipv4Addr> {
 #[test]
 fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() {
     let street = Street::new();
-    let _server = street.serve(&[RANGE]);
+    let _server = street.serve(&[RANGE, "--dhcp-option=26,1400"]);
     street.create();
     let inspected = street.host.json(&["network", "inspect", "lan"]);
     assert_eq!(
@@ -120,6 +120,7 @@ fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() 
     let lent = [("c1", &c1), ("c2", &c2)].map(|(name, it)| (name.to_owned(), it.address.to_string()));
     assert_eq!(BTreeSet::from_iter(dnsmasq::lent(&street.leases)), lent.into());
     let shown = c1.ns.sh("ip -4 address show dev eth0 && ip -4 route show default").ok().stdout;
+    assert!(c1.ns.sh("ip link show dev eth0").ok().stdout.contains("mtu 1400"));
     assert!(shown.contains("valid_lft 1") && shown.contains("default via 192.168.50.1 "), "{shown}");
     let _servers = [Server::start(&c1.ns, 80), Server::start(&c2.ns, 80), Server::start(&street.router, 80)];
     assert_eq!(assert_served(&c1.ns, (ROUTER, 80), "router"), c1.address);
