@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use super::commit::commit;
+use super::commit;
 use crate::Error;
 use crate::dhcp::{self, Asked, Identity};
 use crate::host::lock;
@@ -224,16 +224,7 @@ pub(super) async fn end_all_overdue(session: &mut Session) -> Result<(), Error> 
     if leases.all(|lease| lease.phase(now) != Phase::Over) {
         return Ok(());
     }
-    let change = session.store.begin()?;
-    end_overdue(&change, &endpoints)?;
-    if !session.kernel.is_up() {
-        return Ok(change.commit()?);
-    }
-    session.mark_all()?;
-    let applied = instance::sync(&session.store, &mut session.kernel).await;
-    let ended = commit(change, applied, &mut session.kernel).await;
-    session.unmark()?;
-    ended
+    commit::with_all(session, |change| end_overdue(change, &endpoints)).await
 }
 
 /// Gives back what is nobody's. Nothing else depends on it: what cannot be given back ends by itself.

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::select;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::commit::commit;
+use super::commit;
 use super::gone;
 use super::lease::{self, Applicant, Taken};
 use crate::Error;
@@ -24,7 +24,7 @@ use crate::model::{Attachment, Endpoint, Lease, Network, Phase};
 use crate::names::Id;
 use crate::plan::Step;
 use crate::process::hosts;
-use crate::store::Store;
+use crate::store::{Change, Store};
 use crate::ways::Ways;
 use crate::world::{Kernel, World as _, open_netns};
 
@@ -362,17 +362,16 @@ impl Tenant {
 
     /// The programs of a bridge know whose an address is and where its ports lead: that changes with the database, or not at all.
     async fn write(&self, session: &mut Session, before: &Endpoint, after: &Endpoint) -> Result<(), Error> {
-        let change = session.store.begin()?;
-        let mut changed = after.attachments.iter().filter(|it| it.id == self.attachment.id);
-        changed.try_for_each(|attachment| change.set_lease(attachment))?;
-        if !session.kernel.is_up() || self.on_host(before) == self.on_host(after) {
-            return Ok(change.commit()?);
+        let set = |change: &Change<'_>| {
+            let mut changed = after.attachments.iter().filter(|it| it.id == self.attachment.id);
+            Ok(changed.try_for_each(|attachment| change.set_lease(attachment))?)
+        };
+        if self.on_host(before) != self.on_host(after) {
+            return commit::with_all(session, set).await;
         }
-        session.mark_all()?;
-        let applied = instance::sync(&session.store, &mut session.kernel).await;
-        let written = commit(change, applied, &mut session.kernel).await;
-        session.unmark()?;
-        written
+        let change = session.store.begin()?;
+        set(&change)?;
+        Ok(change.commit()?)
     }
 
     /// What the host has of it that depends on the lease.

@@ -7,11 +7,10 @@ use netdp_common::State;
 use netdp_common::settings::{self, LONGEST, Refused, SHORTEST};
 use serde_json::{Value, json};
 
-use super::Context;
-use super::commit::commit;
+use super::{Context, commit};
 use crate::Error;
 use crate::cli::{TimersReset, TimersSet};
-use crate::instance::{self, Place, Session};
+use crate::instance::{Place, Session};
 use crate::output;
 use crate::store::{Change, Store};
 
@@ -49,17 +48,7 @@ pub(super) async fn change(
     place: &Place,
     edit: impl FnOnce(&Change<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut session = Session::begin(place).await?;
-    let change = session.store.begin()?;
-    edit(&change)?;
-    if !session.kernel.is_up() {
-        return Ok(change.commit()?);
-    }
-    session.mark_all()?;
-    let applied = instance::sync(&session.store, &mut session.kernel).await;
-    let result = commit(change, applied, &mut session.kernel).await;
-    session.unmark()?;
-    result
+    commit::with_all(&mut Session::begin(place).await?, edit).await
 }
 
 fn state(name: &str) -> Result<State, Error> {
