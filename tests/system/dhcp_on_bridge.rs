@@ -128,6 +128,9 @@ fn container_has_the_address_that_the_server_lends_and_is_heard_with_no_other() 
     assert_served(&c1.ns, (c2.address, 80), "c2");
     assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
     street.agrees();
+    assert_counted(&street.host, "dhcp_server", || {
+        c2.ns.sh(&format!("bash -c 'echo release > /dev/udp/{ROUTER}/67'")).done();
+    });
     street.is_not_heard_as(&c2, Ipv4Addr::new(192, 168, 50, 66));
     street.host.netdp(&["network", "rm", "-f", "lan"]).done();
     eventually("leases are given back", Duration::from_secs(5), || dnsmasq::lent(&street.leases).is_empty());
@@ -315,4 +318,20 @@ fn port_of_a_network_that_is_left_goes_on_to_one_that_waits_for_a_lease() {
     street.host.netdp(&["up", "--once"]).done();
     assert_served(&street.bed.outside.ns, (street.host.address, 8080), "c1");
     street.agrees();
+}
+
+/// Of a LAN whose addresses are known outside: others leave no uplink.
+#[test]
+fn published_port_is_reached_at_the_lent_address_by_an_interface_that_is_trusted() {
+    let street = Street::new();
+    street.router.sh("ip address flush dev eth0 && ip address add 198.51.100.1/24 dev eth0").done();
+    let _server = street.serve(&["--dhcp-range=198.51.100.100,198.51.100.120,255.255.255.0,120"]);
+    let create = ["network", "create", "-o", "parent=eth1", "-o", "trusted-interfaces=up0", "--ipam-driver"];
+    street.host.netdp(&[&create[..], &["dhcp", "lan"]].concat()).done();
+    let c1 = street.attach("c1", &["-p", "8080:80", "-p", "8080:80/udp"]);
+    let _servers = [Server::start(&c1.ns, 80), Server::start(&c1.ns, 81)];
+    let outside = &street.bed.outside.ns;
+    outside.sh(&format!("ip route add 198.51.100.0/24 via {}", street.host.address)).done();
+    assert_served(outside, (c1.address, 80), "c1");
+    assert_refused(outside, (c1.address, 81));
 }
