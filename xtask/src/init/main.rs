@@ -40,7 +40,7 @@ fn first() -> ExitCode {
         work::report(&Report::Broken { reason: format!("{error:#}") });
     }
     nix::unistd::sync();
-    // What is left of the reports in the serial port's buffer is sent before the power goes.
+    // What was reported here is sent before the power goes.
     work::drain();
     match reboot(RebootMode::RB_POWER_OFF) {
         Ok(never) => match never {},
@@ -69,9 +69,15 @@ fn reap_until_the_worker_ends() -> Result<()> {
 }
 
 fn end(result: Result<()>) -> ExitCode {
-    if let Err(error) = result {
-        work::report(&Report::Broken { reason: format!("{error:#}") });
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    let code = match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            work::report(&Report::Broken { reason: format!("{error:#}") });
+            ExitCode::FAILURE
+        }
+    };
+    // While this process still says that it is well, each report sets a port going again that has stopped sending; one
+    // that is closed throws away after 30 s what it has not sent (closing_wait, drivers/tty/tty_port.c).
+    work::drain();
+    code
 }

@@ -203,7 +203,7 @@ impl Lab {
             initrd: &initrd,
             console: &console,
         };
-        let guest = written.and_then(|()| guest::run(&machine, boot.limits, &reports, tell));
+        let guest = written.and_then(|()| guest::run(&machine, job.tasks.len(), boot.limits, &reports, tell));
         // A hundred megabytes that nobody reads.
         let _ = fs::remove_file(&initrd);
         guest
