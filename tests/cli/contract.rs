@@ -288,7 +288,7 @@ fn endpoint_joins_a_second_network_and_leaves_one_of_them() {
     tests::server::assert_refused(&c2.ns, (in_blue, 80));
     let shown = c1.ns.out("ip -o link show");
     assert!(shown.contains("eth0") && !shown.contains("eth1"), "{shown}");
-    c1.ns.sh(&format!("ping -n -q -c 1 -W 1 {}", bed.outside.address)).done();
+    c1.ns.sh(&format!("ping -n -q -c 1 -W 10 {}", bed.outside.address)).done();
 }
 
 #[test]
@@ -305,8 +305,8 @@ fn given_address_mac_and_interface_name_are_used() {
     assert_eq!(tests::topology::address_of(&ns, "wan5").to_string(), "10.5.0.77");
     let shown = ns.out("ip link show wan5; ip route show default");
     assert!(shown.contains("02:00:00:00:00:77") && shown.contains("via 10.5.0.254"), "{shown}");
-    ns.sh("ping -n -q -c 1 -W 1 10.5.0.254").done();
-    ns.sh(&format!("ping -n -q -c 1 -W 1 {}", bed.outside.address)).done();
+    ns.sh("ping -n -q -c 1 -W 10 10.5.0.254").done();
+    ns.sh(&format!("ping -n -q -c 1 -W 10 {}", bed.outside.address)).done();
 }
 
 #[test]
@@ -317,7 +317,7 @@ fn process_id_stands_for_its_namespace() {
     let ns = bed.namespace("c1");
     let sleeper = Service::start(ns.command("sleep").arg("60"));
     host.netdp(&["attach", "--pid", &sleeper.id().to_string(), "--name", "c1"]).done();
-    ns.sh(&format!("ping -n -q -c 1 -W 1 {}", bed.outside.address)).done();
+    ns.sh(&format!("ping -n -q -c 1 -W 10 {}", bed.outside.address)).done();
 }
 
 #[test]

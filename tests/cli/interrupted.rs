@@ -73,7 +73,7 @@ fn attaches_beside_one_another_all_succeed_with_addresses_of_their_own() {
     }
     let addresses: BTreeSet<_> = containers.iter().map(|ns| address_of(ns, "eth0")).collect();
     assert_eq!(addresses.len(), containers.len());
-    let first = containers[0].sh(&format!("ping -n -q -c 1 -W 1 {}", addresses.last().unwrap()));
+    let first = containers[0].sh(&format!("ping -n -q -c 1 -W 10 {}", addresses.last().unwrap()));
     assert_eq!(first.code, Some(0), "{first}");
 }
 

@@ -67,8 +67,8 @@ fn limit_that_is_set_holds_at_once_and_what_ends_is_given_back() {
     let c1 = bed.container(&host, "c1", &[]);
     let _server = Server::start(&bed.outside.ns, 80);
     host.netdp(&["limits", "set", "flows=16"]).done();
-    let ask = || tests::server::ask_udp(&c1.ns, 0, (bed.outside.address, 80)).is_ok();
-    let begun = (0..18).filter(|_| ask()).count();
+    let ask = |port| tests::server::ask_udp(&c1.ns, port, (bed.outside.address, 80)).is_ok();
+    let begun = (4000..4018).filter(|port| ask(*port)).count();
     assert_eq!(begun, 16, "as many as it may have");
     let refused = || {
         let drops = host.json(&["drops"]);
@@ -77,9 +77,9 @@ fn limit_that_is_set_holds_at_once_and_what_ends_is_given_back() {
     assert!(refused().is_some_and(|packets| packets.as_u64() >= Some(2)), "{:?}", refused());
     host.netdp(&["timers", "set", "--unsafe", "replied=3", "unreplied=3"]).done();
     let limit = tests::process::patient(std::time::Duration::from_secs(12));
-    tests::process::eventually("there is room again", limit, ask);
+    tests::process::eventually("there is room again", limit, || ask(4100));
     host.netdp(&["limits", "reset"]).done();
-    assert!((0..24).all(|_| ask()));
+    assert!((4200..4224).all(ask));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netdp_common::timers::State;
-use netdp_common::{Flow, FlowKey, Reason, proto};
+use netdp_common::{Flow, FlowKey, Reason, names, proto};
 use tests::expect::Expect;
 use tests::packet::{Packet, SYN};
 use tests::program::{FLOW_ENTRIES, NEXT, REDIRECT};
@@ -204,6 +204,8 @@ fn port_of_a_connection_that_is_over_is_taken_and_that_of_another_is_not() {
         let mut world = World::new();
         let [there, back] = world.masqueraded(proto::TCP, kept(40_000, 443), state);
         let of_c2 = crate::fixture::key((C2, 40_000), (REMOTE, 443), proto::TCP, there.0.zone);
+        // A program that is loaded takes a second, which is a tick more.
+        world.machine.loaded(names::FROM_CONTAINER);
         let seen = silent(age);
         let old = Flow { dst: C2.into(), seen, ..back.1 };
         world.seed([(of_c2, Flow { seen, ..there.1 }), (back.0, old)]);
@@ -219,10 +221,12 @@ fn lost_twin_is_written_anew() {
     let mut world = World::new();
     let [there, back] = world.masqueraded(proto::UDP, kept(40_000, 53), State::UdpReplied);
     // The first packet of a tick looks for the twin.
-    let last_tick = there.1.seen.wrapping_sub(1);
-    world.machine.put_flow(there.0, Flow { seen: last_tick, ..there.1 });
+    let last_tick = tests::program::now_ticks().wrapping_sub(1);
+    world.machine.put_flow(there.0, Flow { seen: last_tick, packets: 5, ..there.1 });
     let packet = world.as_c1(Packet::udp((C1, 40_000), (REMOTE, 53)));
-    world.container_sends(&packet);
+    let change = world.container_sends(&packet).change.flows;
+    assert_eq!(change[&there.0].map(|flow| flow.packets), Some(6), "it is the flow of before: {change:?}");
+    assert!(change[&back.0].is_some(), "with its twin: {change:?}");
     let reply = world.as_outside(Packet::udp((REMOTE, 53), (HOST, 40_000)));
     let outcome = world.outside_sends(&reply);
     assert_eq!(outcome.verdict, REDIRECT, "the reply finds its way: {:?}", back.0);

@@ -1,18 +1,17 @@
 //! One host with two containers, three remote addresses, and sockets that say as whom they are seen.
 
-use std::io::{self, ErrorKind};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 use tests::namespace::Namespace;
-use tests::process::patient;
-use tests::server::Server;
+use tests::process::{patient, slowness};
+use tests::server::{Server, bound};
 use tests::topology::{Bed, Container, Host, OUTSIDE};
 
 /// Three addresses of the outside, which is three remotes to a NAT.
@@ -139,14 +138,7 @@ pub(crate) struct Peer(UdpSocket);
 impl Peer {
     pub(crate) fn at(ns: &Namespace, address: impl Into<IpAddr>, port: u16) -> Self {
         let at = SocketAddr::new(address.into(), port);
-        let mut bound = ns.enter(|| UdpSocket::bind(at));
-        // A command that another test starts at this moment has what was just closed here, until it is that command.
-        let deadline = Instant::now() + PATIENCE;
-        while bound.as_ref().is_err_and(|e| e.kind() == ErrorKind::AddrInUse) && Instant::now() < deadline {
-            thread::sleep(Duration::from_millis(10));
-            bound = ns.enter(|| UdpSocket::bind(at));
-        }
-        Self(bound.unwrap())
+        Self(bound(ns, || UdpSocket::bind(at)))
     }
 
     /// On all addresses of a container.
@@ -201,7 +193,7 @@ pub(crate) fn connect_from(ns: &Namespace, port: u16, to: impl Into<SocketAddr>)
     ns.enter(|| {
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         setsockopt(&socket, sockopt::ReuseAddr, &true)?;
-        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(3))?;
+        setsockopt(&socket, sockopt::SendTimeout, &TimeVal::seconds(3 * i64::from(slowness())))?;
         bind(socket.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
         connect(socket.as_raw_fd(), &SockaddrStorage::from(to))?;
         let stream = TcpStream::from(socket);

@@ -2,11 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::packet::{ACK, Carries, FIN, Packet, RST, SYN, TCP};
 use tests::process::patient;
+use tests::server::bound;
 
 use crate::lan::{Lan, REMOTES, connect_from};
 use crate::wire::{REMOTE, Station};
@@ -14,14 +14,7 @@ use crate::wire::{REMOTE, Station};
 /// A connection from port 5000 of `c1` to port 80 outside: both ends, and the outside one's peer.
 pub(crate) fn connection(lan: &Lan) -> (TcpStream, TcpStream, SocketAddr) {
     // The connection before this one may be about to end.
-    let until = Instant::now() + patient(Duration::from_secs(3));
-    let bind = || lan.bed.outside.ns.enter(|| TcpListener::bind((REMOTES[0], 80)));
-    let mut listener = bind();
-    while listener.is_err() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(20));
-        listener = bind();
-    }
-    let listener = listener.unwrap();
+    let listener = bound(&lan.bed.outside.ns, || TcpListener::bind((REMOTES[0], 80)));
     let inside = connect_from(&lan.c1.ns, 5000, SocketAddrV4::new(REMOTES[0], 80)).unwrap();
     let (outside, peer) = listener.accept().unwrap();
     outside.set_read_timeout(Some(patient(Duration::from_secs(3)))).unwrap();

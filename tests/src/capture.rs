@@ -4,7 +4,7 @@ use std::io;
 use std::mem::{size_of, zeroed};
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -203,6 +203,8 @@ impl Seen {
 #[derive(Debug)]
 pub struct Capture {
     seen: Arc<Mutex<Seen>>,
+    /// How often nothing was left in the socket.
+    idle: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -213,17 +215,21 @@ impl Capture {
         let socket = RawSocket::open(namespace, interface, filter);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let stop = Arc::new(AtomicBool::new(false));
-        let (record, until) = (Arc::clone(&seen), Arc::clone(&stop));
-        let thread = thread::spawn(move || watch(&socket, &record, &until));
-        Self { seen, stop, thread: Some(thread) }
+        let idle = Arc::new(AtomicU64::new(0));
+        let (record, empty, until) = (Arc::clone(&seen), Arc::clone(&idle), Arc::clone(&stop));
+        let thread = thread::spawn(move || watch(&socket, &record, &empty, &until));
+        Self { seen, idle, stop, thread: Some(thread) }
     }
 
     /// What was seen so far, once the wire has been quiet for a moment.
     pub fn seen(&self) -> Seen {
+        // The first may have begun before us; the second shows that what had come by now is noted.
+        let drained = self.idle.load(Ordering::Acquire) + 2;
         let mut before = usize::MAX;
         loop {
+            let is_drained = self.idle.load(Ordering::Acquire) >= drained;
             let now = self.seen.lock().unwrap().total;
-            if now == before {
+            if is_drained && now == before {
                 return self.seen.lock().unwrap().clone();
             }
             before = now;
@@ -232,13 +238,15 @@ impl Capture {
     }
 }
 
-fn watch(socket: &RawSocket, record: &Mutex<Seen>, until: &AtomicBool) {
+fn watch(socket: &RawSocket, record: &Mutex<Seen>, idle: &AtomicU64, until: &AtomicBool) {
     loop {
         // Only an empty socket ends the watch, so that what was queued before the end counts.
         match socket.receive() {
             Some(frame) => note(&mut record.lock().unwrap(), frame),
             None if until.load(Ordering::Relaxed) => return,
-            None => {}
+            None => {
+                idle.fetch_add(1, Ordering::Release);
+            }
         }
     }
 }

@@ -154,6 +154,18 @@ impl Namespace {
         self.enter(|| fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}"))).trim().to_owned()
     }
 
+    /// A counter of the namespace's stack: `Udp` and `RcvbufErrors` of the table `snmp`, say, or `TcpExt` and
+    /// `TCPSynRetrans` of `netstat` (net/ipv4/proc.c).
+    pub fn stack_counter(&self, table: &str, group: &str, name: &str) -> u64 {
+        let file = format!("/proc/thread-self/net/{table}");
+        let text = self.enter(|| fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}")));
+        let mut rows =
+            text.lines().filter_map(|line| Some(line.strip_prefix(group)?.strip_prefix(": ")?.split(' ')));
+        let (names, mut values) = (rows.next().unwrap(), rows.next().unwrap());
+        let column = names.into_iter().position(|found| found == name).unwrap();
+        values.nth(column).unwrap().parse().unwrap()
+    }
+
     /// Writes a sysctl by its path under /proc/sys.
     pub fn set_sysctl(&self, path: &str, value: &str) {
         let file = format!("/proc/sys/{path}");

@@ -36,6 +36,20 @@ impl Answer {
     }
 }
 
+/// Binds a socket inside. A command that another test starts at this moment has what was just closed here, until it is
+/// that command: an address that is taken is tried again for a while.
+pub fn bound<T: Send>(ns: &Namespace, bind: impl Fn() -> io::Result<T> + Sync) -> T {
+    let deadline = Instant::now() + patient(PATIENCE);
+    loop {
+        match ns.enter(&bind) {
+            Err(e) if e.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            result => return result.unwrap(),
+        }
+    }
+}
+
 /// Serves until it is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -56,8 +70,8 @@ impl Server {
 
     /// Listens on one address of the namespace.
     pub fn start_at(ns: &Namespace, address: SocketAddr) -> Self {
-        let (tcp, udp) = ns.enter(|| (TcpListener::bind(address), UdpSocket::bind(address)));
-        let (tcp, udp) = (tcp.unwrap(), udp.unwrap());
+        let tcp = bound(ns, || TcpListener::bind(address));
+        let udp = bound(ns, || UdpSocket::bind(address));
         tcp.set_nonblocking(true).unwrap();
         udp.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));

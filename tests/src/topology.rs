@@ -203,6 +203,8 @@ impl Bed {
         let address = Ipv4Addr::new(203, 0, 113, number);
         let address6 = Ipv6Addr::from_bits(OUTSIDE6.to_bits() - 1 + u128::from(number));
         let ns = Namespace::new(&self.dir, name);
+        // As above, for clients of many seconds.
+        ns.set_sysctl("net/ipv4/tcp_tw_reuse", "1");
         // Without this an address is "tentative" for a second and a snapshot depends on when it is taken.
         ns.set_sysctl("net/ipv6/conf/all/accept_dad", "0");
         ns.set_sysctl("net/ipv6/conf/default/accept_dad", "0");

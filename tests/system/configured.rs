@@ -171,7 +171,9 @@ fn endpoint_is_attached_when_its_namespace_appears() {
     let late = it.bed.dir().join("late");
     let controller = Service::start(&mut it.host.command(&["up", "-c", it.path()]));
     let attached = |name: &str| it.host.json(&["ps"]).to_string().contains(name);
-    eventually("the first is attached", Duration::from_secs(20), || attached("\"web\""));
+    eventually("those that can be are attached", Duration::from_secs(20), || {
+        attached("\"web\"") && attached("\"db\"")
+    });
     assert!(!attached("\"late\""));
     let waits = format!("endpoint late is declared, and waits for {} to appear", late.display());
     assert_eq!(it.host.json(&["status"])["warnings"], serde_json::json!([waits]));

@@ -49,7 +49,9 @@ fn connections_outlive_moves_of_the_default_route() {
     }
     let tally = requests.finish();
     assert!(tally.failed.is_empty() && tally.answered > 0, "{tally:?}");
-    assert!(tally.slowest < Duration::from_secs(1), "{tally:?}");
+    // A second is what the loss of a SYN costs, and a busy machine may take as long without any.
+    let again = client.ns.stack_counter("netstat", "TcpExt", "TCPSynRetrans");
+    assert!(tally.slowest < Duration::from_secs(1) || again == 0, "{again} SYNs sent again, {tally:?}");
 }
 
 #[test]

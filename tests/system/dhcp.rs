@@ -12,6 +12,9 @@ use tests::server::{Server, assert_served};
 use tests::topology::{Bed, Container, Host, OUTSIDE};
 
 /// What dnsmasq gives, and for how long at least.
+/// What follows at once, on a machine that has much else to do.
+const SOON: Duration = Duration::from_secs(10);
+
 const RANGE: &str = "203.0.113.100,203.0.113.120,255.255.255.0,120";
 
 /// A host with a network `lan`, and the server's files.
@@ -131,10 +134,10 @@ fn an_endpoint_has_the_address_that_the_server_lends_until_it_is_detached() {
     assert_ne!(c2.address, c1.address);
     street.host.netdp(&["check", "--deep"]).done();
     street.host.netdp(&["detach", "c1"]).done();
-    eventually("the lease is given back", Duration::from_secs(2), || street.lent().len() == 1);
+    eventually("the lease is given back", SOON, || street.lent().len() == 1);
     // Who comes back is known by its MAC, and gets what it had.
     street.host.netdp(&["network", "rm", "-f", "lan"]).done();
-    eventually("all leases are given back", Duration::from_secs(2), || street.lent().is_empty());
+    eventually("all leases are given back", SOON, || street.lent().is_empty());
 }
 
 #[test]
@@ -164,7 +167,7 @@ fn an_address_can_be_asked_for() {
     let c1 = street.attach("c1", &["--ip", "203.0.113.115"]);
     assert_eq!(c1.address, Ipv4Addr::new(203, 0, 113, 115));
     street.host.netdp(&["detach", "c1"]).done();
-    eventually("the lease is given back", Duration::from_secs(2), || street.lent().is_empty());
+    eventually("the lease is given back", SOON, || street.lent().is_empty());
     let begin = Instant::now();
     street
         .attach_failing("c2", &["--ip", "203.0.113.200"])
@@ -172,7 +175,7 @@ fn an_address_can_be_asked_for() {
         .says("no DHCP server on up0 gave an address: 203.0.113.1 offers 203.0.113.1")
         .says("instead of 203.0.113.200")
         .done_failing();
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(9), "before it gives up to wait: {:?}", begin.elapsed());
     assert!(street.lent().is_empty(), "an offer is no lease");
 }
 
@@ -197,7 +200,7 @@ fn without_a_server_nothing_is_attached() {
         .done_failing();
     let taken = begin.elapsed();
     measured(&format!("attach without a server: {taken:?}"));
-    assert!(taken < Duration::from_secs(12), "{taken:?}");
+    assert!(taken < Duration::from_secs(20), "{taken:?}");
 }
 
 #[test]
@@ -207,14 +210,14 @@ fn a_lease_is_renewed_also_after_the_controller_was_killed() {
     let c1 = street.attach("c1", &[]);
     let since = |street: &Street| street.joined("c1")["DHCP"]["Since"].as_str().unwrap().to_owned();
     let first = since(&street);
-    eventually("it is renewed", Duration::from_secs(8), || since(&street) != first);
+    eventually("it is renewed", Duration::from_secs(20), || since(&street) != first);
     assert!(addresses(&c1)[0].1 >= 110, "the kernel knows it: {:?}", addresses(&c1));
     let _ = controller.kill();
     let second = since(&street);
     std::thread::sleep(Duration::from_secs(5));
     assert_eq!(since(&street), second, "nobody renews it");
     let controller = street.host.up();
-    eventually("it is renewed again", Duration::from_secs(8), || since(&street) != second);
+    eventually("it is renewed again", Duration::from_secs(20), || since(&street) != second);
     assert_eq!(addresses(&c1)[0].0, c1.address.to_string(), "it has kept its address");
     let said = street.server.take().unwrap().kill();
     let renewals = said.stderr.matches("DHCPACK").count() + said.stdout.matches("DHCPACK").count();
@@ -224,13 +227,17 @@ fn a_lease_is_renewed_also_after_the_controller_was_killed() {
 
 #[test]
 fn a_server_that_wants_to_be_asked_all_the_time_is_not() {
-    let mut street = Street::new(&["--dhcp-option=58,4"]);
+    let street = Street::new(&["--dhcp-option=58,4"]);
     let _controller = street.up();
     let _c1 = street.attach("c1", &[]);
-    std::thread::sleep(Duration::from_secs(11));
-    let said = street.server.take().unwrap().kill();
-    let answers = said.stderr.matches("DHCPACK").count() + said.stdout.matches("DHCPACK").count();
-    assert_eq!(answers, 2, "one to attach and one renewal\n{said}");
+    let since = || street.joined("c1")["DHCP"]["Since"].as_str().unwrap().to_owned();
+    let first = since();
+    eventually("it is renewed", Duration::from_secs(20), || since() != first);
+    let (second, begin) = (since(), Instant::now());
+    while begin.elapsed() < Duration::from_secs(7) {
+        assert_eq!(since(), second, "after {:?}", begin.elapsed());
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 #[test]
@@ -248,8 +255,8 @@ fn an_address_that_the_server_takes_back_is_replaced() {
     };
     eventually("it has one of the new addresses", Duration::from_secs(30), moved);
     let is = addresses(&c1)[0].0.clone();
-    eventually("inspect says so", Duration::from_secs(2), || street.joined("c1")["IPAddress"] == is.as_str());
-    assert!(default_route(&c1).contains("via 203.0.113.1 "), "{}", default_route(&c1));
+    eventually("inspect says so", SOON, || street.joined("c1")["IPAddress"] == is.as_str());
+    eventually("its way out is back", SOON, || default_route(&c1).contains("via 203.0.113.1 "));
     let _server = Server::start(&c1.ns, 80);
     assert_served(&street.bed.outside.ns, (is.parse::<Ipv4Addr>().unwrap(), 80), "c1");
     street.host.netdp(&["check", "--deep"]).done();

@@ -129,18 +129,21 @@ fn other_names_are_asked_outside_and_remembered() {
     let (host, _service) = serving(&bed, &[OUTSIDE.into()]);
     host.netdp(&["network", "create", "net1"]).done();
     let c1 = bed.container(&host, "c1", &["--network", "net1"]);
-    for name in ["www.example", "WWW.example"] {
-        assert_eq!(lookup(&c1, name, RecordType::A), found(&[there]));
-    }
-    assert_eq!(upstream.asked(), 1, "the second was in the cache");
+    assert_eq!(lookup(&c1, "www.example", RecordType::A), found(&[there]));
+    // Once, or again where the first answer was late.
+    let asked = upstream.asked();
+    assert!(asked >= 1);
+    assert_eq!(lookup(&c1, "WWW.example", RecordType::A), found(&[there]));
+    assert_eq!(upstream.asked(), asked, "the second was in the cache");
     assert_eq!(lookup(&c1, "c1", RecordType::AAAA), found(&[]));
-    assert_eq!(upstream.names(), ["www.example."], "a name of ours is nobody else's to know");
+    let names = upstream.names();
+    assert!(names.iter().all(|name| name == "www.example."), "ours is nobody else's to know: {names:?}");
     // The host may get another server at any time.
     let next =
         NameServer::start(&bed.outside.ns, bed.outside.address6, move |query, _| Some(answer(query, &[], 0)));
     fs::write(bed.file("resolv.conf"), format!("nameserver {}\n", bed.outside.address6)).unwrap();
     assert_eq!(lookup(&c1, "www.example", RecordType::A), found(&[]));
-    assert_eq!(next.asked(), 1);
+    assert!(next.asked() >= 1);
 }
 
 #[test]
@@ -165,12 +168,15 @@ fn server_that_is_silent_or_fails_makes_way_for_the_next() {
     let took = begin.elapsed();
     tests::process::measured(&format!("dns: answered by the third server in {took:?}"));
     assert!(took < Duration::from_secs(4), "{took:?}");
-    let begin = Instant::now();
-    assert_eq!(lookup(&c1, "www.example", RecordType::A), found(&[there]));
-    assert!(
-        begin.elapsed() < Duration::from_millis(700),
-        "it is known by now whom to ask: {:?}",
+    // One that began with the silent server would wait 800 ms for it, each time.
+    let times: [Duration; 3] = std::array::from_fn(|_| {
+        let begin = Instant::now();
+        assert_eq!(lookup(&c1, "www.example", RecordType::A), found(&[there]));
         begin.elapsed()
+    });
+    assert!(
+        times.iter().any(|time| *time < Duration::from_millis(700)),
+        "it is known by now whom to ask: {times:?}"
     );
 }
 

@@ -71,7 +71,8 @@ fn way_beside_the_uplink_that_comes_later_is_not_taken_by_the_uplink() {
     // Address first, as a tunnel is made: the route comes when the interface is up, and by itself changes nothing else.
     host.ns.sh("ip link add far0 type veth peer name far1 && ip address add 10.99.0.1/24 dev far0").done();
     host.ns.sh("ip link set far1 up && ip link set far0 up").done();
-    eventually("the controller has seen the route", LIMIT, || {
+    // One that is refused waits 3 s for its answer.
+    eventually("the controller has seen the route", 3 * LIMIT, || {
         // Forwarding is off on netdp's bridges from here on, until the controller puts it right.
         host.ns.set_sysctl("net/ipv4/ip_forward", "1");
         host.ns.set_sysctl("net/ipv4/ip_forward", "0");

@@ -64,6 +64,8 @@ fn subnet_that_a_vpn_takes_later_is_warned_of() {
     let inspected = host.json(&["network", "inspect", "bridge"]);
     assert!(inspected[0]["Status"]["Warnings"].to_string().contains(said), "{inspected}");
     assert!(host.netdp(&["status"]).ok().stdout.contains(&format!("warning: {said}")));
+    // It tells before it gives the host's new address its row; a second time would be told by its next look.
+    eventually("the controller has seen it", SOON, || host.netdp(&["check", "--deep"]).code == Some(0));
     std::thread::sleep(Duration::from_secs(1));
     let talk = controller.terminate(SOON).ok();
     assert_eq!(talk.stderr.matches(said).count(), 1, "told once\n{talk}");

@@ -215,7 +215,7 @@ fn remember_predecessor(machine: &Namespace, addresses: [&str; 2]) {
 /// The very first packet finds its way.
 fn first_packet_arrives(machine: &Namespace, addresses: [&str; 2]) {
     for address in addresses {
-        machine.sh(&format!("ping -c 1 -W 1 {address}")).done();
+        machine.sh(&format!("ping -c 1 -W 5 {address}")).done();
     }
 }
 
@@ -382,6 +382,13 @@ fn what_cannot_be_a_port_is_refused_and_changes_nothing() {
     host.netdp(&second).exits(1).says("network lan is already using parent interface eth1").done_failing();
 }
 
+/// A shell command that waits for the address that the kernel gives an interface with a carrier, which a bridge has up to
+/// a second after its first port (linkwatch).
+fn has_link_local(interface: &str) -> String {
+    let look = format!("ip -6 address show dev {interface} scope link | grep -q inet6");
+    format!("for _ in $(seq 500); do {look} && break || sleep 0.01; done && {look}")
+}
+
 /// The host's way out is moved to a bridge, as the advice about such a parent says.
 fn bridge_that_leads_out() -> (Bed, Host) {
     let bed = Bed::new();
@@ -392,7 +399,8 @@ fn bridge_that_leads_out() -> (Bed, Host) {
             "ip link add br0 type bridge && ip address flush dev up0 && ip link set up0 master br0 && \
              ip link set br0 up && ip address add {address}/24 dev br0 && \
              ip address add {address6}/64 dev br0 nodad && ip -6 route flush default && ip route add default via {OUTSIDE} && \
-             ip -6 route add default via {OUTSIDE6} && ip address show dev br0 | grep -q fe80"
+             ip -6 route add default via {OUTSIDE6} && {}",
+            has_link_local("br0")
         ))
         .done();
     bed.watch(&host, "br0");

@@ -378,8 +378,11 @@ fn trace_tells_of_no_way_out_and_of_no_room_as_the_programs_meet_them() {
         .done();
     side.sh("ip link set eth0 up").done();
     host.ns.sh("ip address add 192.0.2.1/24 dev side0 && ip route add unreachable 198.18.0.0/15").done();
-    let to = |address: IpAddr| {
-        let socket = c1.ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))).unwrap();
+    // Each from a port of its own: a flow is counted once.
+    let mut port = 40_000;
+    let mut to = |address: IpAddr| {
+        port += 1;
+        let socket = c1.ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
         // What nobody leads to is told to the sender.
         let _ = socket.send_to(b"who\n", (address, 99));
     };

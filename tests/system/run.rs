@@ -161,6 +161,15 @@ fn the_log_is_kept_and_the_end_written_down() {
     host.netdp(&["run", "--rm", "--name", "job", "--", "true"]).done();
 }
 
+/// Whether the process has a signal in a mask of its `/proc/PID/status`: `SigCgt`, caught, or `SigIgn`, ignored.
+fn has_signal(host: &Host, name: &str, mask: &str, signal: Signal) -> bool {
+    let pid = state(host, name)["Pid"].as_i64().unwrap_or(0);
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let bits = status.lines().find_map(|line| line.strip_prefix(mask)?.strip_prefix(":\t"));
+    let bits = bits.map_or(0, |bits| u64::from_str_radix(bits, 16).unwrap());
+    pid != 0 && bits & (1 << (signal as u32 - 1)) != 0
+}
+
 #[test]
 fn stop_asks_and_then_kills() {
     let bed = Bed::new();
@@ -171,7 +180,10 @@ fn stop_asks_and_then_kills() {
         &["--name", "deaf", "-p", "8080:80", "--", "sh", "-c", "trap '' TERM; sleep 300 & wait; sleep 300"],
     );
     host.netdp(&["rm", "good"]).exits(1).says("cannot remove good: it is running").done_failing();
-    std::thread::sleep(Duration::from_millis(300));
+    eventually("both have set their traps", SOON, || {
+        has_signal(&host, "good", "SigCgt", Signal::SIGTERM)
+            && has_signal(&host, "deaf", "SigIgn", Signal::SIGTERM)
+    });
     host.netdp(&["stop", "good"]).done();
     assert_eq!(state(&host, "good")["ExitCode"], 5);
     let begin = Instant::now();
@@ -199,13 +211,7 @@ fn signals_reach_the_process_in_the_foreground() {
             Service::start(&mut host.command(&["run", "--rm", "--name", "fore", "--", "sh", "-c", &script]));
         eventually("it runs", SOON, || {
             assert!(service.ended().is_none(), "ended early");
-            host.netdp(&["inspect", "fore"]).code == Some(0) && {
-                let pid = state(&host, "fore")["Pid"].as_i64().unwrap_or(0);
-                let line = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-                let caught = line.lines().find_map(|line| line.strip_prefix("SigCgt:\t")).map(str::to_owned);
-                let caught = caught.map_or(0, |mask| u64::from_str_radix(&mask, 16).unwrap());
-                pid != 0 && caught & (1 << (signal as u32 - 1)) != 0
-            }
+            host.netdp(&["inspect", "fore"]).code == Some(0) && has_signal(&host, "fore", "SigCgt", signal)
         });
         kill(Pid::from_raw(service.id().cast_signed()), signal).unwrap();
         let ran = service.wait(SOON);

@@ -191,7 +191,7 @@ fn echoes_are_answered_on_every_way() {
 fn neighbours_are_found() {
     let walk = Walk::new();
     for to in [gateway(), address6(&walk.c2)] {
-        walk.c1.ns.sh(&format!("ping -6 -n -q -c 1 -W 1 {to}")).done();
+        walk.c1.ns.sh(&format!("ping -6 -n -q -c 1 -W 5 {to}")).done();
         let entry = walk.c1.ns.out(&format!("ip -6 neigh show to {to}"));
         assert!(entry.contains("lladdr"), "{entry}");
     }
@@ -278,7 +278,7 @@ fn container_sends_from_no_other_ipv6_address() {
     let _servers = walk.servers();
     walk.c2.ns.sh("ip -6 address add fd00:6::77/64 dev eth0 nodad").done();
     let own =
-        walk.c2.ns.sh(&format!("ping -6 -n -q -c 1 -W 1 -I {} {}", address6(&walk.c2), address6(&walk.c1)));
+        walk.c2.ns.sh(&format!("ping -6 -n -q -c 1 -W 5 -I {} {}", address6(&walk.c2), address6(&walk.c1)));
     own.done();
     for to in [address6(&walk.c1), gateway(), walk.bed.outside.address6] {
         walk.c2.ns.sh(&format!("ping -6 -n -q -c 1 -W 1 -I fd00:6::77 {to}")).done_failing();

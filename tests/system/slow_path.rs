@@ -55,7 +55,7 @@ fn arp_resolves_gateway_and_neighbour() {
     let bed = Bed::new();
     let (_host, c1, c2) = host_and_two(&bed);
     for to in [crate::ways::gateway(&c1), c2.address] {
-        c1.ns.sh(&format!("ping -n -q -c 1 -W 1 {to}")).done();
+        c1.ns.sh(&format!("ping -n -q -c 1 -W 5 {to}")).done();
         let entry = c1.ns.out(&format!("ip neigh show to {to}"));
         assert!(entry.contains("lladdr"), "{entry}");
     }

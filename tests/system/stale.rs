@@ -17,7 +17,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde_json::Value;
 use tests::capture::Capture;
 use tests::namespace::Namespace;
-use tests::process::{Ran, Service, measured, patient};
+use tests::process::{Ran, Service, eventually, measured, patient};
 use tests::server::{Server, ask_stream, assert_served, assert_served_at, connect};
 use tests::topology::{Bed, Container, Host};
 
@@ -29,6 +29,7 @@ const RECOVERY: Duration = Duration::from_secs(1);
 /// A client that asks over one UDP socket, over and over, and notes who answered when.
 struct Asking {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
     thread: JoinHandle<Vec<(Instant, String)>>,
 }
 
@@ -37,7 +38,8 @@ impl Asking {
         let socket = ns.enter(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7777))).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&stop);
+        let answered = Arc::new(AtomicU64::new(0));
+        let (until, count) = (Arc::clone(&stop), Arc::clone(&answered));
         let thread = thread::spawn(move || {
             let (mut answers, mut buffer) = (Vec::new(), [0; 256]);
             while !until.load(Ordering::Relaxed) {
@@ -47,11 +49,12 @@ impl Asking {
                     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
                     let name = text.split(' ').next().unwrap_or_default().to_owned();
                     answers.push((Instant::now(), name));
+                    count.fetch_add(1, Ordering::Relaxed);
                 }
             }
             answers
         });
-        Self { stop, thread }
+        Self { stop, answered, thread }
     }
 
     fn finish(self) -> Vec<(Instant, String)> {
@@ -68,7 +71,7 @@ fn replaced(replace: impl FnOnce(&Bed, &Host, Container) -> (Container, Server))
     let c1 = bed.container(&host, "c1", &PORTS);
     let server = Server::start(&c1.ns, 80);
     let asking = Asking::start(&bed.outside.ns, (host.address, 8080));
-    thread::sleep(Duration::from_millis(300));
+    eventually("c1 answers", Duration::from_secs(5), || asking.answered.load(Ordering::Relaxed) > 0);
     drop(server);
     let (_c2, _server) = replace(&bed, &host, c1);
     let there = Instant::now();
@@ -142,12 +145,24 @@ fn port_that_is_withdrawn_is_answered_by_the_host_at_once_and_free_for_its_progr
     }
 }
 
+/// Waits until the kernel has taken apart the namespaces that ended before: one queue has all of them.
+fn earlier_namespaces_are_gone(bed: &Bed, host: &Host) {
+    let last = bed.namespace("last");
+    let path = last.path().display();
+    host.ns.sh(&format!("ip link add last0 type veth peer name eth0 netns {path}")).done();
+    drop(last);
+    eventually("the last is gone", Duration::from_secs(20), || {
+        host.ns.sh("ip link show dev last0").code != Some(0)
+    });
+}
+
 /// A process holds the namespace of c1, whose path is gone, for so many seconds; c1 is attached anew meanwhile.
 fn attached_anew_while_held(seconds: &str) -> Ran {
     let bed = Bed::new();
     let host = bed.host("h1");
     host.up_once();
     let c1 = bed.container(&host, "c1", &[]);
+    earlier_namespaces_are_gone(&bed, &host);
     let _holder = Service::start(c1.ns.command("sleep").arg(seconds));
     drop(c1);
     let ns = bed.namespace("c2");

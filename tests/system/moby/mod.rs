@@ -20,12 +20,20 @@ fn host_on(bed: &Bed) -> Host {
     host
 }
 
-/// One echo request and, if all is right, its answer.
+/// One echo request and its answer, which may be late where a neighbour is looked for twice.
 fn ping(from: &Namespace, to: impl Into<IpAddr>) -> bool {
-    let to = to.into();
+    ping_within(from, to.into(), 5)
+}
+
+/// One echo request that nobody answers.
+fn ping_in_vain(from: &Namespace, to: impl Into<IpAddr>) -> bool {
+    !ping_within(from, to.into(), 1)
+}
+
+fn ping_within(from: &Namespace, to: IpAddr, seconds: u8) -> bool {
     let zone = match to {
         IpAddr::V6(address) if address.is_unicast_link_local() => "%eth0",
         _ => "",
     };
-    from.sh(&format!("ping -n -q -c 1 -W 1 {to}{zone}")).code == Some(0)
+    from.sh(&format!("ping -n -q -c 1 -W {seconds} {to}{zone}")).code == Some(0)
 }

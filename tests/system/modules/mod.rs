@@ -71,7 +71,9 @@ fn assert_transfer(server: (&Namespace, u16), client: &Namespace, to: (Ipv4Addr,
     let (ns, port) = server;
     let listener = ns.enter(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))).unwrap();
     let serving = take_and_return(listener, length);
-    let stream = tests::server::connect(client, to)
+    // As patient as what follows: over a bad link a few of the first packets may be lost.
+    let stream = client
+        .enter(|| TcpStream::connect_timeout(&to.into(), patient(STALLED)))
         .unwrap_or_else(|e| panic!("tcp from {} to {to:?}: {e}", client.name()));
     send_and_take(&stream, length).unwrap_or_else(|e| panic!("tcp from {} to {to:?}: {e}", client.name()));
     serving.join().unwrap().unwrap_or_else(|e| panic!("the server in {}: {e}", ns.name()));

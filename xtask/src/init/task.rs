@@ -218,8 +218,14 @@ mod tests {
         let done = run(&task);
         assert_eq!(done.outcome, Outcome::Hung);
         let child = done.tail.trim();
-        let state = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+        let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        let is_gone = || state().is_empty() || state().contains(") Z");
+        // It closes its output before it has ended.
+        let until = Instant::now() + Duration::from_secs(5);
+        while !is_gone() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        assert!(is_gone(), "{}", state());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) const TESTS: &str = "/tests";
 pub(crate) const NETDP: &str = "/usr/local/bin/netdp";
 
 /// Seconds that a test may take in a guest that is emulated.
-const LIMIT: u64 = 180;
+const LIMIT: u64 = 360;
 /// The same for one that takes minutes on the machine itself (`--all`).
 const LONG: u64 = 1800;
 

@@ -41,10 +41,10 @@ use crate::{build, setup};
 
 /// Kernels that many hosts have: Debian 12's own, and that of Debian 13. Boots of the first test the tool itself.
 const KERNELS: [&str; 2] = ["6.1", "6.12"];
-/// An emulated boot takes 5 s on an idle machine, and heartbeats come every 5 s. All chosen tests are to end within
-/// 20 minutes of the start, on two processors that execute two guests.
+/// An emulated boot takes 5 s on an idle machine, and heartbeats come every 5 s. All chosen tests end within
+/// 17 minutes of the start on two processors that execute two guests; a busier machine is given more.
 const PATIENCE: Limits =
-    Limits { first: Duration::from_mins(2), silence: Duration::from_mins(1), total: Duration::from_mins(19) };
+    Limits { first: Duration::from_mins(2), silence: Duration::from_mins(1), total: Duration::from_mins(30) };
 /// With `--all` single tests may take half an hour.
 const ALL: Duration = Duration::from_hours(4);
 /// Tests that run beside one another in a guest.
