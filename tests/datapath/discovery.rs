@@ -6,7 +6,7 @@ use netdp_common::{Addr, Mac, Reason, link_flags};
 use tests::expect::Expect;
 use tests::packet::{Carries, DESTINATION, FRAGMENT, Packet as Any};
 
-use crate::fixture::ipv6::{C1, C2, GATEWAY, Packet, REMOTE, UNSPECIFIED, UNUSED, World};
+use crate::fixture::ipv6::{C1, C2, GATEWAY, HOST, Packet, REMOTE, UNSPECIFIED, UNUSED, World};
 use crate::fixture::mac;
 
 const SOLICITATION: u8 = 135;
@@ -64,6 +64,42 @@ fn solicitation_goes_to_the_neighbour_alone_and_for_others_to_the_bridge() {
     for address in [UNUSED, C2] {
         let anothers = message(UNSPECIFIED, solicited(address), SOLICITATION, address, &[]);
         Expect::dropped(Reason::RogueNd).of(&world.container_sends(&anothers));
+    }
+}
+
+#[test]
+fn later_part_of_a_datagram_that_begins_as_discovery_would_is_none() {
+    let mut world = World::new();
+    for kind in [SOLICITATION, ADVERTISEMENT, 137] {
+        let later = |to, offset: u16| {
+            let [high, low] = offset.to_be_bytes();
+            let packet: Packet = Any::new(C1, to, Carries::Message { kind, rest: [0; 4] });
+            packet.link(mac(C1), mac(C2)).with(|p| {
+                p.extensions = vec![(FRAGMENT, vec![0, 0, high, low, 0, 0, 0, 7])];
+                p.payload = vec![0; 200];
+            })
+        };
+        Expect::redirected(Reason::Local).of(&world.container_sends(&later(C2, 1480)));
+        // The part that says what it is says so of all.
+        Expect::dropped(Reason::RogueNd).of(&world.container_sends(&later(C2, 1)));
+    }
+}
+
+#[test]
+fn internal_network_has_no_address_of_the_host_but_its_gateways_from_a_link_local_one_either() {
+    let own = link_local(mac(C1));
+    for (flags, elsewhere) in
+        [(0, Expect::slow_path()), (link_flags::INTERNAL, Expect::dropped(Reason::InternalNetwork))]
+    {
+        let mut world = World::with_flags(flags);
+        let ping = |to| {
+            let packet: Packet = Any::ping(own, to, 1);
+            packet.link(mac(C1), world.bridge_mac())
+        };
+        let (gateway, host, linked) = (ping(GATEWAY), ping(HOST), ping(link_local(world.bridge_mac())));
+        Expect::slow_path().of(&world.container_sends(&gateway));
+        Expect::slow_path().of(&world.container_sends(&linked));
+        elsewhere.of(&world.container_sends(&host));
     }
 }
 

@@ -119,6 +119,24 @@ fn port_beyond_the_limit_is_refused_and_more_flows_from_one_that_it_has_are_not(
 }
 
 #[test]
+fn ports_by_which_a_container_meets_itself_are_limited_too() {
+    let mut world = World::new();
+    world.machine.put_limit(Limit::Ports, 16);
+    assert!(is_begun(&begins(&mut world, 0)));
+    let meets = |world: &mut World, n: u16| {
+        let packet = world.as_c1(Packet::udp((C1, FIRST + n), (HOST, FIRST)));
+        world.container_sends(&packet)
+    };
+    // Nobody lets it in, and each takes a port all the same, in case its endpoint answers.
+    for n in 1..40 {
+        meets(&mut world, n);
+    }
+    assert_eq!(used(&world)[2], 16);
+    assert!(is_refused(&meets(&mut world, 40)));
+    assert_eq!(used(&world)[2], 16, "what is refused has no port");
+}
+
+#[test]
 fn half_open_flow_beyond_the_limit_takes_the_place_of_the_oldest() {
     let mut world = World::new();
     world.machine.put_limit(Limit::HalfOpen, 8);

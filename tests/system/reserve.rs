@@ -42,6 +42,17 @@ fn published_tcp_port_is_in_use_for_programs_of_the_host_only() {
 }
 
 #[test]
+fn port_published_on_all_ipv6_addresses_is_in_use_for_ipv6_only() {
+    let bed = Bed::new();
+    let (host, _c1) = host_with_port(&bed, "[::]:8080:80");
+    for address in [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST, host.address6] {
+        assert_eq!(bind_tcp(&host.ns, (address, 8080)).err(), Some(ErrorKind::AddrInUse), "{address}");
+    }
+    bind_tcp(&host.ns, (Ipv4Addr::UNSPECIFIED, 8080)).unwrap();
+    bind_tcp(&host.ns, (Ipv6Addr::UNSPECIFIED, 8081)).unwrap();
+}
+
+#[test]
 fn published_udp_port_is_in_use_for_udp_only() {
     let bed = Bed::new();
     let (host, _c1) = host_with_port(&bed, "5353:53/udp");

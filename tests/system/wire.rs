@@ -1,13 +1,17 @@
 //! What is on the wire: checksums, time to live, ports.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::time::Duration;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use tests::capture::{Capture, Frame, Seen};
 use tests::namespace::Namespace;
 use tests::packet::Offloaded;
+use tests::process::patient;
 use tests::server::{Server, ask_tcp, ask_udp, assert_served};
 use tests::topology::{Bed, Container, Host, UPLINK};
 
+use crate::modules::sent;
 use crate::ways::iperf;
 
 struct Wire {
@@ -56,7 +60,7 @@ impl Wire {
     fn traffic(&self) {
         let _servers = [Server::start(&self.c1.ns, 80), Server::start(&self.bed.outside.ns, 80)];
         let iperf_server = tests::process::Service::start(self.c1.ns.command("iperf3").args(["-s"]));
-        tests::process::eventually("iperf3 listens", std::time::Duration::from_secs(5), || {
+        tests::process::eventually("iperf3 listens", Duration::from_secs(5), || {
             self.c1.ns.out("ss -Hltn sport = :5201").contains("5201")
         });
         let (outside, host) = (&self.bed.outside, &self.host);
@@ -188,14 +192,66 @@ fn tcpdump_finds_no_bad_checksum_on_the_wire() {
     let file = wire.bed.file("wire.pcap");
     let line = format!("exec tcpdump -i h1 -U -s 0 -w {} ip", file.display());
     let dump = tests::process::Service::start(wire.bed.outside.ns.command("sh").args(["-c", &line]));
-    tests::process::eventually("tcpdump writes", std::time::Duration::from_secs(5), || {
+    tests::process::eventually("tcpdump writes", Duration::from_secs(5), || {
         std::fs::metadata(&file).is_ok_and(|meta| meta.len() >= 24)
     });
     wire.traffic();
-    dump.terminate(std::time::Duration::from_secs(5));
+    dump.terminate(Duration::from_secs(5));
     let text = wire.bed.outside.ns.out(&format!("tcpdump -r {} -n -vv 2>/dev/null", file.display()));
     let is_bad =
         |line: &&str| ["(incorrect", "bad cksum", "bad udp cksum"].iter().any(|words| line.contains(words));
     let bad: Vec<_> = text.lines().filter(is_bad).collect();
     assert!(text.lines().count() > 100 && bad.is_empty(), "{} bad, first {:?}", bad.len(), bad.first());
+}
+
+/// What an application leaves to the kernel to cut (udp(7), `UDP_SEGMENT`), as those of QUIC do.
+#[test]
+fn udp_segments_that_fill_the_wire_arrive_one_by_one() {
+    const COUNT: usize = 4;
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["network", "create", "--ipv6", "six"]).done();
+    let c1 = bed.container(&host, "c1", &["--network", "six"]);
+    let addresses: [IpAddr; 2] = [bed.outside.address.into(), bed.outside.address6.into()];
+    for (address, length) in addresses.into_iter().zip([1472_u16, 1452]) {
+        let bind = |ns: &Namespace, port| {
+            let any: IpAddr =
+                if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+            let socket = ns.enter(|| UdpSocket::bind((any, port))).unwrap();
+            socket.set_read_timeout(Some(patient(Duration::from_secs(3)))).unwrap();
+            socket
+        };
+        let (server, client) = (bind(&bed.outside.ns, 4433), bind(&c1.ns, 4433));
+        setsockopt(&client, sockopt::UdpGsoSegment, &i32::from(length)).unwrap();
+        let length = usize::from(length);
+        client.send_to(&vec![7; COUNT * length], (address, 4433)).unwrap();
+        let mut got = [0; 2000];
+        for number in 0..COUNT {
+            let (received, _) =
+                server.recv_from(&mut got).unwrap_or_else(|e| panic!("{address}, {number}: {e}"));
+            assert_eq!(received, length, "{address}, {number}");
+        }
+    }
+}
+
+/// A classifier writes into the same field of a frame by which the programs know what they have translated.
+#[test]
+fn container_that_marks_its_frames_as_translated_is_not_believed() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.ns.sh(&format!("ip link set {UPLINK} mtu 1400")).done();
+    host.ns.set_sysctl("net/ipv4/ip_forward", "1");
+    host.up_once();
+    host.netdp(&["network", "create", "-o", "mtu=1500", "wide"]).done();
+    let c1 = bed.container(&host, "c1", &["--network", "wide"]);
+    let marks = "tc filter add dev eth0 egress protocol all u32 match u32 0 0 classid 1:6e64";
+    c1.ns.sh(&format!("tc qdisc add dev eth0 clsact && {marks}")).done();
+    let wire = Capture::start(&host.ns, UPLINK, &[]);
+    // Without "don't fragment" the second is cut by the host's stack, and what comes of that passes the last program only.
+    for length in [56, 1422] {
+        let _ = c1.ns.sh(&format!("ping -M dont -n -q -c 1 -W 1 -s {length} {}", bed.outside.address));
+    }
+    let left = sent(&wire, None);
+    assert!(!left.is_empty() && left.iter().all(|(from, _)| *from != c1.address), "{left:?}");
 }

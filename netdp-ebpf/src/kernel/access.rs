@@ -122,6 +122,16 @@ impl Packet {
         unsafe { (*self.skb).tc_index == TRANSLATED }
     }
 
+    /// Takes away that mark from a frame of a container, which has not been anywhere: a filter of its own at the other end of
+    /// the veth has set it (`tc filter ... classid 1:6e64`), and what the stack made of it would pass the guard.
+    #[inline(always)]
+    pub(super) fn forget_translated(&self) {
+        if self.is_translated() {
+            // SAFETY: as in `mark_translated`.
+            unsafe { (&raw mut (*self.skb).tc_index).write_volatile(0) };
+        }
+    }
+
     /// Marks the frame as one that `from_fragments` has sent back to where it had come from.
     #[inline(always)]
     pub(super) fn mark_sorted(&self) {

@@ -28,7 +28,7 @@ pub(super) fn address4(ctx: *mut bpf_sock_addr) -> Addr {
     Addr::from_v4_be(unsafe { (*ctx).user_ip4 })
 }
 
-/// The IPv6 address that a socket is to be bound to; `::` takes the IPv4 port too, as Linux does by default.
+/// The IPv6 address that a socket is to be bound to.
 #[inline(always)]
 pub(super) fn address6(ctx: *mut bpf_sock_addr) -> Addr {
     // SAFETY: as in `address4`; the four words are read one by one, as the verifier demands.
@@ -36,7 +36,7 @@ pub(super) fn address6(ctx: *mut bpf_sock_addr) -> Addr {
         let ip = addr_of!((*ctx).user_ip6).cast::<u32>();
         [ip.read_volatile(), ip.add(1).read_volatile(), ip.add(2).read_volatile(), ip.add(3).read_volatile()]
     };
-    if words == [0; 4] { Addr::ANY4 } else { Addr(words) }
+    Addr(words)
 }
 
 /// Allows or refuses one `bind(2)`. Other namespaces than ours are not our business.
@@ -57,16 +57,16 @@ pub(super) fn decide(ctx: *mut bpf_sock_addr, address: BindAddress) -> i32 {
     REFUSE
 }
 
+/// Published on all addresses of a family, or on this one. `::` takes the IPv4 port too, as Linux does by default.
 #[inline(always)]
 fn is_taken(addr: Addr, port: Port, proto: u8) -> bool {
     // SAFETY: only whether there is a value is looked at.
-    unsafe {
-        if PORTS.get(PortKey::new(Addr::ANY4, port, proto)).is_some() {
-            return true;
-        }
-        if addr != Addr::ANY4 {
-            return PORTS.get(PortKey::new(addr, port, proto)).is_some();
-        }
+    let is_published = |addr| unsafe { PORTS.get(PortKey::new(addr, port, proto)) }.is_some();
+    if is_published(Addr::ANY4) || !addr.is_v4() && is_published(Addr::UNSPECIFIED) {
+        return true;
+    }
+    if addr != Addr::ANY4 && addr != Addr::UNSPECIFIED {
+        return is_published(addr);
     }
     on_any_address(port, proto)
 }

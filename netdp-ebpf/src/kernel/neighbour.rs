@@ -7,6 +7,7 @@ use netdp_common::{Addr, EndpointKey, Link, Mac, Reason, link_flags, proto};
 
 use super::access::Packet;
 use super::forward::{self, Action};
+use super::from_container;
 use super::maps::ENDPOINTS;
 use super::parse::{EthHeader, Tuple, icmp_type};
 use super::rogue;
@@ -49,7 +50,7 @@ pub(super) fn is_on_link(packet: &Packet, tuple: &Tuple) -> bool {
 /// The type of an ICMPv6 message; zero is none.
 #[inline(always)]
 fn kind(packet: &Packet, tuple: &Tuple) -> u8 {
-    if tuple.key.proto != proto::ICMPV6 {
+    if tuple.key.proto != proto::ICMPV6 || !rogue::has_transport(packet, tuple) {
         return 0;
     }
     packet.load::<[u8; 2]>(tuple.l4).map_or(0, |[kind, _]| kind)
@@ -120,6 +121,10 @@ pub(super) fn to_gateway(
     tuple: &Tuple,
 ) -> Result<Action, Reason> {
     if eth.dst == link.gateway_mac {
+        // From its link-local address it may speak to the link: of the host's other addresses it has what it has anyway.
+        if !tuple.key.dst.is_link_local() {
+            return from_container::to_host(tuple.key.dst, link);
+        }
         return Ok(Action::SlowPath);
     }
     if link.flags & link_flags::LAN == 0 {

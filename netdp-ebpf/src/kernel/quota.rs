@@ -11,7 +11,7 @@ use netdp_common::quota::{
     self, Kind, LEDGER_TRIES, Limit, PROBES, Payer, Place, Quota, Release, SWEEP_SHIFT, SWEEP_SLOTS,
 };
 use netdp_common::timers::State;
-use netdp_common::{Flow, FlowKey, Reason, Zone};
+use netdp_common::{Flow, FlowKey, Reason};
 
 use super::call;
 use super::clock;
@@ -90,7 +90,8 @@ fn admit() -> Result<(), Reason> {
     account.payer = Payer::by(new.back.exit, new.back.ifindex, new.owner);
     (beginning.charge, beginning.replaced) = (charge::NONE, Payer::NONE);
     let wants_port = mapping::wants_port();
-    account.port = u32::from(wants_port && new.reply_zone == Zone::UPLINK);
+    // A container that meets another one, or itself, takes an outside port too.
+    account.port = u32::from(wants_port);
     let mut reason = pay();
     if reason != 0 && relieve() {
         reason = pay();

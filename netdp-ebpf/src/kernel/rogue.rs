@@ -85,7 +85,7 @@ fn words(packet: &Packet, tuple: &Tuple) -> [u16; 2] {
 
 /// Whether the transport header stands where it would: a later part of a datagram has anything there.
 #[inline(always)]
-fn has_transport(packet: &Packet, tuple: &Tuple) -> bool {
+pub(super) fn has_transport(packet: &Packet, tuple: &Tuple) -> bool {
     if !tuple.fragment {
         return true;
     }

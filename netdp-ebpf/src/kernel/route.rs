@@ -8,7 +8,7 @@ use aya_ebpf::bindings::{
     bpf_fib_lookup as FibLookup, bpf_redir_neigh as NextHop, bpf_redir_neigh__bindgen_ty_1 as NextHopAddr,
 };
 use aya_ebpf::helpers::bpf_fib_lookup;
-use netdp_common::{Addr, without};
+use netdp_common::{Addr, proto, without};
 
 use super::access::Packet;
 use super::clock;
@@ -237,6 +237,9 @@ fn keep(tuple: &Tuple, ingress: u32, dst: &Addr, answer: &Answer, found: u64) ->
     Route::Via
 }
 
+/// Bytes of a UDP header.
+const UDP_HEADER: u32 = 8;
+
 /// Length from the IP header on of what will be on the wire: of one segment, when the frame is a GSO frame.
 #[inline(always)]
 fn wire_len(packet: &Packet, tuple: &Tuple) -> u16 {
@@ -244,6 +247,7 @@ fn wire_len(packet: &Packet, tuple: &Tuple) -> u16 {
         0 => packet.len() - ETH_LEN,
         // Of SCTP: segments of different sizes, each made to fit the path by its sender.
         GSO_BY_FRAGS => tuple.l4 - ETH_LEN + 20,
+        segment if tuple.key.proto == proto::UDP => tuple.l4 - ETH_LEN + UDP_HEADER + segment,
         // The helper's check must not refuse a large frame that is cut later; TCP headers are at least 20 bytes,
         // and the options that are not counted here are in the sender's own MSS arithmetic.
         segment => tuple.l4 - ETH_LEN + 20 + segment,
