@@ -1,6 +1,7 @@
 //! `netdp exec`: a further command where a process or an endpoint lives.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
@@ -34,9 +35,14 @@ fn in_process(record: &Record, args: &Exec) -> Result<Program, Error> {
         let path = PathBuf::from(format!("/proc/{}/ns/{kind}", task.pid));
         File::open(&path).map_err(process::Error::file("open", &path))
     };
-    let namespaces = [open("net")?, open("uts")?, open("mnt")?];
+    let namespaces @ [.., mounts] = &[open("net")?, open("uts")?, open("mnt")?];
     if !task.lives() {
         return Err(process::Error::Ended(record.name.clone()).into());
+    }
+    // In mounts of its own making its user is whoever it says, and libraries are what it likes: nothing of ours starts there.
+    let entered = mounts.metadata().map_err(Error::io("look at the namespaces of the process"))?.ino();
+    if record.mounts != Some(entered) {
+        return Err(process::Error::Elsewhere(record.name.clone()).into());
     }
     for (file, kind) in
         namespaces.iter().zip([CloneFlags::CLONE_NEWNET, CloneFlags::CLONE_NEWUTS, CloneFlags::CLONE_NEWNS])

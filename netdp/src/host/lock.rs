@@ -1,8 +1,9 @@
 //! The locks of a run directory. The kernel releases them with the process, however it ends.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Read, Seek, Write},
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -151,15 +152,23 @@ fn pid_behind(path: &Path) -> Option<u32> {
     }
 }
 
+/// For root alone: whoever can read a file can lock it (flock(2)), and keep every command waiting.
 fn open(path: &Path) -> Result<File, Error> {
-    OpenOptions::new()
+    let failed = |cause| Error::File { path: path.to_owned(), cause };
+    let file = OpenOptions::new()
         .read(true)
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(MODE)
         .open(path)
-        .map_err(|cause| Error::File { path: path.to_owned(), cause })
+        .map_err(failed)?;
+    // Earlier versions made it for everybody.
+    file.set_permissions(Permissions::from_mode(MODE)).map_err(failed)?;
+    Ok(file)
 }
+
+const MODE: u32 = 0o600;
 
 /// Writes into the lock file who holds it.
 fn hold(mut lock: Flock<File>) -> io::Result<Guard> {
