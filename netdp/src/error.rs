@@ -269,6 +269,14 @@ pub enum Error {
     /// A network that is always there.
     #[error("network {0} is pre-made and stays")]
     Premade(String),
+    /// An endpoint that no packet of the family comes from or leads to.
+    #[error("{endpoint} has no {family} address")]
+    NoAddress {
+        /// The endpoint.
+        endpoint: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+    },
     /// A network that nobody can be attached to.
     #[error("cannot attach to network {name}: its driver is {driver}")]
     NotAttachable {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tests::namespace::Namespace;
 use tests::process::measured as report;
-use tests::server::{Server, ask_datagram, ask_stream};
+use tests::server::{Server, ask_datagram, ask_stream, assert_served};
 use tests::topology::{Bed, Container, Host};
 
 use crate::isolation::{assert_counted, dropped};
@@ -401,6 +401,31 @@ fn trace_tells_of_no_way_out_and_of_no_room_as_the_programs_meet_them() {
     assert_eq!(traced(&host, "c1", "198.18.0.1".parse().unwrap()).0, "pass");
     let published = host.json(&["trace", "outside", &host.address.to_string(), "udp:8080"]);
     assert_eq!(published["verdict"], "pass", "{published}");
+}
+
+#[test]
+fn trace_of_a_container_in_several_networks_is_that_of_the_one_by_which_it_sends() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    host.up_once();
+    host.netdp(&["network", "create", "--internal", "inner"]).done();
+    host.netdp(&["network", "create", "--ipv4=false", "--ipv6", "six"]).done();
+    let c1 = bed.container(&host, "c1", &["--network", "inner"]);
+    host.netdp(&["network", "connect", "bridge", "c1"]).done();
+    let _server = Server::start(&bed.outside.ns, 80);
+    assert_served(&c1.ns, (bed.outside.address, 80), "outside");
+    assert_eq!(traced(&host, "c1", bed.outside.address.into()).0, "pass");
+    let ns = bed.namespace("c2");
+    let attach = ["attach", "--netns", ns.path().to_str().unwrap(), "--name", "c2", "--network", "six"];
+    host.netdp(&attach).done();
+    host.netdp(&["network", "connect", "bridge", "c2"]).done();
+    assert_eq!(host.json(&["trace", "outside", "c2", "tcp:80"])["reason"]["name"], "direct_routing");
+    host.netdp(&["network", "disconnect", "bridge", "c2"]).done();
+    host.netdp(&["trace", "outside", "c2", "icmp"]).exits(0).done();
+    host.netdp(&["network", "disconnect", "six", "c2"]).done();
+    for (from, to) in [("outside", "c2"), ("c2", "outside"), ("c1", "c2")] {
+        host.netdp(&["trace", from, to, "tcp:80"]).exits(1).says("c2 has no IPv").done_failing();
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::instance::{self, find_endpoint};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::output;
 use crate::trace::{self, Maps, Question, Trace, Way};
+use crate::ways::Ways;
 use crate::world::Kernel;
 
 pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Trace) -> Result<(), Error> {
@@ -22,7 +23,7 @@ pub(super) async fn trace<W: Write>(context: &mut Context<'_, W>, args: &cli::Tr
     let entries = kernel.datapath()?.entries()?;
     let (networks, endpoints) = instance::read(&context.place)?;
     let own: Vec<IpAddr> = kernel.outside_addresses().await?.into_iter().collect();
-    let places = Places { endpoints: &endpoints, own: &own };
+    let places = Places { networks: &networks, endpoints: &endpoints, own: &own };
     let maps = Maps::from_iter(entries).with_counts(kernel.datapath()?.quotas()?);
     let (ingress, question) = (ingress(&kernel, args, &maps).await?, places.question(args)?);
     let way = way(&kernel, &question, &maps).await;
@@ -94,6 +95,7 @@ fn document(args: &cli::Trace, question: &Question, traced: &Trace) -> Value {
 
 /// Who can be named.
 struct Places<'a> {
+    networks: &'a [Network],
     endpoints: &'a [Endpoint],
     own: &'a [IpAddr],
 }
@@ -137,18 +139,28 @@ impl<'a> Places<'a> {
         let asked = to.address().or(from.address()).map(|address| address.is_ipv4());
         let v4 = asked.unwrap_or_else(|| has_ipv4(&from) && has_ipv4(&to));
         let (dst, joined) = self.destination(&from, &to, v4);
+        if let (Place::Container(endpoint, _), None) = (&to, dst) {
+            return Err(no_address(endpoint, v4));
+        }
         let (origin, src) = match &from {
             Place::Host(address) => (Origin::Host, *address),
             Place::Outside(address) => (Origin::Outside, *address),
             Place::Container(endpoint, address) => {
-                let own = joined.or_else(|| endpoint.attachments.first()).and_then(|it| of_family(it, v4));
-                (Origin::Container, address.or(own))
+                let own = joined.and_then(|it| of_family(it, v4)).or_else(|| self.way_out(endpoint, v4));
+                let src = address.or(own).ok_or_else(|| no_address(endpoint, v4))?;
+                (Origin::Container, Some(src))
             }
         };
         let (proto, port) = args.packet.numbers(v4);
         let (src, dst) = (src.map(Addr::from), dst.map(Addr::from));
         let (ingress, way, is_on_lan) = (None, Way::Unasked, false);
         Ok(Question { origin, src, ingress, way, dst, is_on_lan, v4, proto, port })
+    }
+
+    /// The address that a container sends from what is not near: that of the interface which has the default route, else of any.
+    fn way_out(&self, endpoint: &Endpoint, v4: bool) -> Option<IpAddr> {
+        let ways = Ways::of(endpoint, self.networks);
+        ways.routes(v4).next().map(|route| route.source).or_else(|| own_address(endpoint, v4))
     }
 
     /// The address that is sent to, and by which of its interfaces a container does: of two on one network, that one.
@@ -170,18 +182,25 @@ impl<'a> Places<'a> {
                         .is_none_or(|address| there.addresses().any(|own| own == address))
                         .then_some((here, there))
                 });
-                let there = shared.map(|(_, there)| there).or_else(|| endpoint.attachments.first());
-                (address.or_else(|| of_family(there?, v4)), shared.map(|(here, _)| here))
+                let near = shared.and_then(|(_, there)| of_family(there, v4));
+                (address.or(near).or_else(|| own_address(endpoint, v4)), shared.map(|(here, _)| here))
             }
-            (_, Place::Container(endpoint, address)) => {
-                (address.or_else(|| of_family(endpoint.attachments.first()?, v4)), None)
-            }
+            (_, Place::Container(endpoint, address)) => (address.or_else(|| own_address(endpoint, v4)), None),
         }
     }
 }
 
 fn addresses(endpoint: &Endpoint) -> impl Iterator<Item = IpAddr> {
     endpoint.attachments.iter().flat_map(Attachment::addresses)
+}
+
+/// The first address of a family that an endpoint has.
+fn own_address(endpoint: &Endpoint, v4: bool) -> Option<IpAddr> {
+    endpoint.attachments.iter().find_map(|attachment| of_family(attachment, v4))
+}
+
+fn no_address(endpoint: &Endpoint, v4: bool) -> Error {
+    Error::NoAddress { endpoint: endpoint.name.to_string(), family: if v4 { "IPv4" } else { "IPv6" } }
 }
 
 fn of_family(attachment: &Attachment, v4: bool) -> Option<IpAddr> {
