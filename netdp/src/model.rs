@@ -34,6 +34,8 @@ pub use route::NetworkRoute;
 
 /// Name of the network that the first `up` makes.
 pub const DEFAULT_NETWORK: &str = "bridge";
+/// Names that no network is made under: those of the networks that are always there, and Docker's other word for the first.
+pub const PREMADE: [&str; 4] = [DEFAULT_NETWORK, "host", "none", "default"];
 /// Device of that network.
 pub const DEFAULT_BRIDGE: &str = "netdp0";
 /// MTU of a bridge when neither the operator nor an uplink says one.

@@ -261,6 +261,21 @@ fn what_was_made_by_hand_is_left_alone() {
 }
 
 #[test]
+fn settings_of_an_interface_are_written_as_on_the_command_line() {
+    let it = configured();
+    let web = it.web.path().display();
+    let with = |setting: &str| format!("[endpoint.web]\nnetns = \"{web}\"\nsysctls = {{ {setting} }}\n");
+    for bad in ["\"kernel/hostname\" = \"x\"", "\"net.ipv4.ip_forward\" = 1", "\"../../etc/x\" = 1"] {
+        it.write(&with(bad));
+        it.refused("unrecognised network interface sysctl");
+    }
+    it.write(&with("\"net.ipv4.conf.IFNAME.log_martians\" = 1"));
+    it.up();
+    assert_eq!(it.web.sysctl("net/ipv4/conf/eth0/log_martians"), "1");
+    it.up();
+}
+
+#[test]
 fn endpoint_that_could_not_be_attached_is_tried_again_though_the_host_has_not_changed() {
     let it = configured();
     let web = it.web.path().display();

@@ -9,7 +9,7 @@ use super::network::{self, Request};
 use crate::Error;
 use crate::cli::NetworkCreate;
 use crate::instance::Session;
-use crate::model::Network;
+use crate::model::{Network, PREMADE};
 use crate::output;
 
 pub(super) async fn create<W: Write>(
@@ -17,6 +17,9 @@ pub(super) async fn create<W: Write>(
     args: &NetworkCreate,
 ) -> Result<(), Error> {
     let request = request(args);
+    if PREMADE.contains(&request.name.as_str()) {
+        return Err(Error::Premade(request.name.to_string()));
+    }
     request.check()?;
     let mut session = Session::begin(&context.place).await?;
     let request = request.with_defaults(&session.store.network_options()?);

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::document::Item;
 use super::{Error, Place, each, words};
 use crate::cli::{AddHost, DriverArg, IpamArg, LinkArg};
+use crate::endpoint_sysctl::EndpointSysctl;
 use crate::host::pools;
-use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Mac};
+use crate::model::{AttachmentOptions, DEFAULT_NETWORK, EndpointOptions, Mac, PREMADE};
 use crate::names::Name;
 use crate::publish::PortSpec;
 
@@ -65,7 +66,7 @@ const DRIVERS: &str = "bridge, macvlan or ipvlan";
 
 impl DeclaredNetwork {
     pub(super) fn read((name, item): &(&str, Item<'_>)) -> Result<Self, Error> {
-        if [DEFAULT_NETWORK, "host", "none"].contains(name) {
+        if PREMADE.contains(name) {
             return Err(item.contradicts(
                 "it is pre-made; bip, mtu, icc and their like are keys of the default network",
             ));
@@ -250,7 +251,7 @@ impl DeclaredInterface {
             "ifname" => self.ifname = Some(ifname(item)?),
             "alias" => self.options.aliases = each(item, |it| words(it, "names"))?,
             "gw-priority" => self.options.gw_priority = item.signed()?,
-            "sysctls" => self.options.sysctls = pairs(item, "a table of settings and values")?,
+            "sysctls" => self.options.sysctls = sysctls(item)?,
             "publish" => self.publish = each(item, port)?,
             "link" => self.options.links = each(item, link)?,
             _ => return Err(item.unknown(&INTERFACE)),
@@ -272,6 +273,16 @@ fn add_host(item: &Item<'_>) -> Result<(String, IpAddr), Error> {
         item.contradicts("host-gateway is a word of netdp attach and netdp run; in a file it is an address")
     })?;
     Ok((name, address))
+}
+
+/// `{ "net.ipv4.conf.IFNAME.log_martians" = 1 }`
+fn sysctls(item: &Item<'_>) -> Result<Vec<(String, String)>, Error> {
+    let settings = pairs(item, "a table of settings and values")?;
+    let read = |(key, value): &(String, String)| match format!("{key}={value}").parse::<EndpointSysctl>() {
+        Ok(setting) => Ok(setting.pair()),
+        Err(error) => Err(item.contradicts(error)),
+    };
+    settings.iter().map(read).collect()
 }
 
 /// `"db"` or `"db:database"`
