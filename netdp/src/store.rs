@@ -153,7 +153,11 @@ impl Error {
         match self {
             Self::NotADatabase(path) | Self::Damaged(path) => {
                 let (from, to) = (path.display(), path.with_extension("db.bad"));
-                Some(format!("put a copy back, or move it away and begin anew: mv {from} {}", to.display()))
+                Some(format!(
+                    "put a copy back, or move it away and begin anew, with {from}-wal and {from}-shm where they are there: \
+                     mv {from} {}",
+                    to.display()
+                ))
             }
             Self::Newer { .. } => {
                 Some("use the newer netdp that wrote it, or another --state-dir".to_owned())
@@ -250,6 +254,12 @@ impl Store {
         let store = Self::connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         store.check_schema()?;
         Ok(Some(store))
+    }
+
+    /// Device and inode of the database of a state directory, by which another one in its place is known.
+    pub fn file(directory: &Path) -> Option<(u64, u64)> {
+        use std::os::unix::fs::MetadataExt as _;
+        fs::metadata(directory.join(FILE)).ok().map(|it| (it.dev(), it.ino()))
     }
 
     /// Another number than before when somebody else has committed a change since.

@@ -17,6 +17,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) async fn resolver<W>(context: &Context<'_, W>, args: &Resolver) -> Result<(), Error> {
     process::leave_parent();
+    process::make_room();
     let place = &context.place;
     let ending = Ending::listen()?;
     let kernel = Kernel::here(&place.run_dir, Vec::new())?;

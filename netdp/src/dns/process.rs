@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 
@@ -131,6 +132,19 @@ impl Resolver {
 pub fn leave_parent() {
     // The leader of a group has one already.
     let _ = setsid();
+}
+
+/// Each server that is asked takes a socket: a thousand questions, three servers, each asked twice.
+const SOCKETS: u64 = 16_384;
+
+/// Takes as many descriptors as questions may take. A service has 1024, and one container that asks what nobody answers would
+/// leave none for the others.
+pub fn make_room() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard.min(SOCKETS).max(soft), hard));
+    if let Err(errno) = raised {
+        tracing::warn!("cannot open more files than usual: {}", errno.desc());
+    }
 }
 
 /// Becomes the one resolver of a run directory; the one before is ended, and has answered what it was asked.

@@ -16,6 +16,8 @@ pub struct Source {
 #[derive(Debug, Default)]
 struct Read {
     store: Option<Store>,
+    /// Which file that is of: the operator may move it away and begin anew, or put a copy in its place.
+    file: Option<(u64, u64)>,
     version: Option<i64>,
     directory: Arc<Directory>,
 }
@@ -40,9 +42,10 @@ impl Source {
 
 impl Read {
     fn follow(&mut self, state_dir: &Path) -> Result<(), store::Error> {
-        if self.store.is_none() {
+        let file = Store::file(state_dir);
+        if self.store.is_none() || self.file != file {
             self.store = Store::follow(state_dir)?;
-            self.version = None;
+            (self.file, self.version) = (file, None);
         }
         let Some(store) = &self.store else { return Ok(()) };
         let mut version = store.data_version()?;
@@ -54,5 +57,37 @@ impl Read {
             version = store.data_version()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+
+    #[test]
+    fn a_database_in_the_place_of_another_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let add = |number| {
+            let store = Store::open(dir.path()).unwrap();
+            let change = store.begin().unwrap();
+            change.add_network(&fixture::network(number, &format!("n{number}"), false)).unwrap();
+            change.commit().unwrap();
+        };
+        let source = Source::new(dir.path());
+        let knows = |gateway: &str| source.current().is_ours(gateway.parse().unwrap());
+        assert!(!knows("10.5.0.1"), "there is none yet");
+        add(5);
+        assert!(knows("10.5.0.1"));
+        // As the operator is told to do with one that is damaged.
+        for file in std::fs::read_dir(dir.path()).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::rename(&path, path.with_extension("bad")).unwrap();
+        }
+        assert!(knows("10.5.0.1"), "without one it is what was there before");
+        add(6);
+        assert!(knows("10.6.0.1") && !knows("10.5.0.1"));
+        add(7);
+        assert!(knows("10.7.0.1"));
     }
 }
