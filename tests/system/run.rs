@@ -533,3 +533,79 @@ fn an_attached_endpoint_takes_exec_and_no_stop() {
         host.netdp(&["run", "--rm", "--network", "container:c1", "--", "ip", "-4", "-br", "address"]).ok();
     assert!(ran.stdout.contains(&c1.address.to_string()), "{ran}");
 }
+
+#[test]
+fn names_follow_the_networks_of_a_process_that_runs() {
+    let bed = Bed::new();
+    let host = up(&bed);
+    // Nobody serves names yet: it has the host's servers, until somebody does.
+    start(&host, &["--name", "early", "--", "sleep", "300"]);
+    let _controller = host.up();
+    let servers = |name: &str| exec(&host, name, "grep nameserver /etc/resolv.conf").stdout;
+    eventually("it is told who knows names", SOON, || servers("early") == "nameserver 172.17.0.1\n");
+    host.netdp(&["network", "create", "--subnet", "10.5.0.0/24", "blue"]).done();
+    start(&host, &["--name", "db", "--network", "blue", "--", "sleep", "300"]);
+    let writes = "echo nameserver 192.0.2.9 > /etc/resolv.conf; sleep 300";
+    start(&host, &["--name", "own", "--", "sh", "-c", writes]);
+    eventually("it has written its file", SOON, || servers("own") == "nameserver 192.0.2.9\n");
+    for name in ["early", "own"] {
+        host.netdp(&["network", "connect", "blue", name]).done();
+        host.netdp(&["network", "disconnect", "bridge", name]).done();
+    }
+    assert_eq!(servers("early"), "nameserver 10.5.0.1\n");
+    let found = exec(&host, "early", "getent ahostsv4 db").ok().stdout;
+    assert!(found.starts_with(&address(&host, "db", "blue")), "{found}");
+    assert_eq!(servers("own"), "nameserver 192.0.2.9\n", "what a process has written stays");
+    host.netdp(&["rm", "-f", "early", "own", "db"]).done();
+}
+
+/// In mounts of its own a process says who its user is, and which libraries there are.
+#[test]
+fn nothing_is_started_in_mounts_that_a_process_has_made() {
+    let bed = Bed::new();
+    let host = up(&bed);
+    start(&host, &["--name", "moved", "--", "unshare", "--mount", "sleep", "300"]);
+    eventually("it has gone", SOON, || {
+        let ran = exec(&host, "moved", "true");
+        ran.code == Some(1) && ran.stderr.contains("moved has left the mount namespace that netdp gave it")
+    });
+    host.netdp(&["rm", "-f", "moved"]).done();
+}
+
+#[test]
+fn name_of_a_process_that_a_boot_has_ended_is_given_on() {
+    let bed = Bed::new();
+    let host = up(&bed);
+    start(&host, &["--name", "web", "-p", "8080:80", "--", "sleep", "300"]);
+    let record =
+        host.run_dir().join("processes").join(host.json(&["inspect", "web"])["Id"].as_str().unwrap());
+    let text = fs::read_to_string(record.join("record.json")).unwrap();
+    let monitor = serde_json::from_str::<Value>(&text).unwrap()["monitor"]["pid"].as_i64().unwrap();
+    for pid in [Pid::from_raw(i32::try_from(monitor).unwrap()), pid(&host, "web")] {
+        kill(pid, Signal::SIGKILL).unwrap();
+    }
+    // The run directory is memory.
+    fs::remove_dir_all(&record).unwrap();
+    eventually("it is gone", SOON, || host.json(&["inspect", "web"])["State"]["Status"] == "gone");
+    host.netdp(&["run", "--rm", "--name", "web", "-p", "8080:80", "--", "true"]).done();
+    assert_eq!(host.json(&["ps", "-a"]), serde_json::json!([]));
+    let c1 = bed.container(&host, "c1", &[]);
+    host.netdp(&["run", "--name", "c1", "--", "true"]).exits(1).says("c1").done_failing();
+    drop(c1);
+}
+
+#[test]
+fn process_in_the_network_of_the_host_has_no_ports_and_joins_no_network() {
+    let bed = Bed::new();
+    let host = up(&bed);
+    start(&host, &["--name", "here", "--network", "host", "--", "sleep", "300"]);
+    start(&host, &["--name", "alone", "--network", "none", "--", "sleep", "300"]);
+    for (name, said) in [("here", "container sharing network namespace"), ("alone", "in private (none) mode")]
+    {
+        assert_eq!(host.netdp(&["port", name]).ok().stdout, "");
+        assert_eq!(host.json(&["port", name]), serde_json::json!({}));
+        host.netdp(&["port", name, "80"]).exits(1).done_failing();
+        host.netdp(&["network", "connect", "bridge", name]).exits(1).says(said).done_failing();
+    }
+    host.netdp(&["rm", "-f", "here", "alone"]).done();
+}

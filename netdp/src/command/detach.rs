@@ -2,13 +2,12 @@
 
 use std::io::Write;
 
-use super::{Context, heir, lease};
+use super::{Context, heir, lease, run};
 use crate::Error;
 use crate::cli::Detach;
 use crate::instance::{self, Part, Session, find_endpoint, find_network, network_of};
 use crate::model::{Attachment, Endpoint, Network};
 use crate::plan::Step;
-use crate::process::hosts;
 use crate::store::Store;
 use crate::ways::Ways;
 use crate::world::{Kernel, World};
@@ -70,7 +69,7 @@ pub(super) async fn take_off(
     }
     session.unmark()?;
     lease::give_back(session);
-    Ok(hosts::refresh(&session.place, &remainder)?)
+    run::refresh(session, networks, &remainder)
 }
 
 /// Takes away what the kernel has of some interfaces: as much as can be, and the errors together.

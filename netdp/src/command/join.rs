@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::commit::commit;
 use super::host_ports::{self, Listening};
 use super::lease::{self, Applicant, Granted};
-use super::{detach, gone, repeated};
+use super::{detach, gone, repeated, run};
 use crate::Error;
 use crate::desired::veth_alias;
 use crate::host::netns;
@@ -21,7 +21,7 @@ use crate::model::{
 };
 use crate::names::{Id, Name, random_bytes};
 use crate::output;
-use crate::process::{self, hosts};
+use crate::process;
 use crate::publish::PortSpec;
 use crate::store::Change;
 use crate::world::open_netns;
@@ -274,7 +274,7 @@ impl Join<'_> {
         write(&change, &plan, attachment)?;
         let applied = instance::bring_up(&mut session.kernel, &part).await;
         commit(change, applied, &mut session.kernel).await?;
-        hosts::refresh(&session.place, endpoint)?;
+        run::refresh(session, networks, endpoint)?;
         Ok(endpoint.clone())
     }
 

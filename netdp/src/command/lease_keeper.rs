@@ -16,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::commit;
 use super::gone;
 use super::lease::{self, Applicant, Taken};
+use super::run;
 use crate::Error;
 use crate::desired::{Desired, Row};
 use crate::dhcp::{self, Renewed};
@@ -23,7 +24,6 @@ use crate::instance::{self, Part, Place, Session};
 use crate::model::{Attachment, Endpoint, Lease, Network, Phase};
 use crate::names::Id;
 use crate::plan::Step;
-use crate::process::hosts;
 use crate::store::{Change, Store};
 use crate::ways::Ways;
 use crate::world::{Kernel, World as _, open_netns};
@@ -405,7 +405,7 @@ impl Tenant {
             session.kernel.apply(&Step::Announce(new.clone())).await?;
         }
         session.kernel.apply(&Step::LeadOut(Ways::of(after, networks))).await?;
-        Ok(hosts::refresh(&session.place, after)?)
+        run::refresh(session, networks, after)
     }
 
     fn part(&self, endpoint: &Endpoint) -> Option<Desired> {

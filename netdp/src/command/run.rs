@@ -13,25 +13,24 @@ mod supervise;
 use std::io::Write;
 use std::path::PathBuf;
 
-use tokio::process::Child;
-
 use super::Context;
+use super::detach::{Rest, take_off};
+use super::gone;
 use super::host_gateway::HostGateway;
 use super::join::{Container, Request, join};
 use crate::Error;
 use crate::cli::Run;
-use crate::host::{bpffs, lock, netns};
+use crate::host::{bpffs, netns};
 use crate::instance::{self, Place, Session};
 use crate::model::{Endpoint, EndpointOptions, Network, Resolver};
 use crate::names::{Id, Name};
 use crate::process::background::{self, Report};
 use crate::process::init::{Namespaces, NetworkFrom, Program, Start};
-use crate::process::launch::Launch;
+use crate::process::launch::{Launch, Started};
 use crate::process::links::Linked;
 use crate::process::{self, Mode, Processes, Record, Task};
 
-use files::Lives;
-pub(super) use files::asked;
+pub(super) use files::{asked, refresh};
 use mode::Resolved;
 
 pub(super) async fn run<W: Write>(context: &mut Context<'_, W>, args: &Run) -> Result<u8, Error> {
@@ -45,11 +44,11 @@ pub(super) async fn run<W: Write>(context: &mut Context<'_, W>, args: &Run) -> R
         return in_background(context);
     }
     let forwarded = supervise::Signals::listen()?;
-    let (child, record) = establish(&place, args).await?;
+    let (started, record) = establish(&place, args).await?;
     if let Some(report) = report {
         report.send(&format!("{}\n", record.id)).map_err(Error::io("report that the process runs"))?;
     }
-    supervise::to_the_end(&place, child, record, forwarded).await
+    supervise::to_the_end(&place, started, record, forwarded).await
 }
 
 fn in_background<W: Write>(context: &mut Context<'_, W>) -> Result<u8, Error> {
@@ -70,7 +69,7 @@ fn absolute(place: &Place) -> Result<Place, Error> {
 }
 
 /// Starts the process in its networks, or leaves everything as it was.
-async fn establish(place: &Place, args: &Run) -> Result<(Child, Record), Error> {
+async fn establish(place: &Place, args: &Run) -> Result<(Started, Record), Error> {
     let mut session = Session::begin(place).await?;
     let processes = Processes::of(place);
     ending::settle(&mut session).await?;
@@ -80,11 +79,11 @@ async fn establish(place: &Place, args: &Run) -> Result<(Child, Record), Error> 
     let links = files::links(args, &resolved, &networks, &endpoints, &processes)?;
     let gateway = HostGateway::of(&session.store, &networks)?;
     let mut record = record(args, &resolved, &gateway, links)?;
-    name_is_free(&record.name, &endpoints, &processes)?;
+    free_name(&mut session, &networks, &endpoints, &record.name).await?;
     processes.save(&record)?;
     let making = Making { args, networks: &networks, resolved: &resolved, processes: &processes };
     match making.run(&mut session, &mut record).await {
-        Ok(child) => Ok((child, record)),
+        Ok(started) => Ok((started, record)),
         Err(error) => {
             ending::release(&mut session, &record.id).await;
             processes.remove(&record.id)?;
@@ -93,11 +92,20 @@ async fn establish(place: &Place, args: &Run) -> Result<(Child, Record), Error> 
     }
 }
 
-fn name_is_free(name: &Name, endpoints: &[Endpoint], processes: &Processes) -> Result<(), Error> {
-    processes.name_is_free(name, None)?;
+/// Refuses a name that somebody has. What is left of one that is gone, as after a boot, makes room, as for `netdp attach`.
+async fn free_name(
+    session: &mut Session,
+    networks: &[Network],
+    endpoints: &[Endpoint],
+    name: &Name,
+) -> Result<(), Error> {
+    Processes::of(&session.place).name_is_free(name, None)?;
     match endpoints.iter().find(|endpoint| endpoint.name == *name) {
-        Some(endpoint) => Err(process::Error::taken(name, &endpoint.id).into()),
         None => Ok(()),
+        Some(endpoint) if gone::ends(session, endpoint).await? => {
+            take_off(session, networks, endpoint, None, Rest::Goes).await
+        }
+        Some(endpoint) => Err(process::Error::taken(name, &endpoint.id).into()),
     }
 }
 
@@ -160,7 +168,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// On an error the process ends with the socket that it waits at.
-    async fn run(&self, session: &mut Session, record: &mut Record) -> Result<Child, Error> {
+    async fn run(&self, session: &mut Session, record: &mut Record) -> Result<Started, Error> {
         let log = self.processes.log(&record.id);
         let log = record.detached.then(|| process::log::create(&log)).transpose()?;
         let launch = Launch::begin(&self.namespaces(session, record), log)?;
@@ -168,18 +176,16 @@ impl Making<'_> {
         record.mounts = Some(launch.mounts);
         self.processes.save(record)?;
         let endpoint = self.join(session, record, launch.task.pid).await?;
-        let directory = self.processes.directory(&record.id);
-        // Without a resolver, as after `netdp up --once`, nobody answers on a gateway.
-        let is_served = lock::resolver_pid(&session.place.run_dir).is_some();
-        let resolver = record.options.resolver.or(&session.store.resolver()?);
-        let lives =
-            Lives { resolved: self.resolved, is_served, resolver: &resolver, endpoint: endpoint.as_ref() };
-        let mounts = files::write(&directory, record, &lives)?;
+        let mounts = files::write(session, self.networks, record, endpoint.as_ref())?;
         record.environment = files::environment(self.args, record);
-        let child = launch.start(&Start { mounts, program: program(record) })?;
+        let mut started = launch.start(&Start { mounts, program: program(record) })?;
         record.started = Some(instance::now());
-        self.processes.save(record)?;
-        Ok(child)
+        if let Err(error) = self.processes.save(record) {
+            // What nobody has written down nobody would end.
+            let _ = started.child.start_kill();
+            return Err(error.into());
+        }
+        Ok(started)
     }
 
     fn namespaces(&self, session: &Session, record: &Record) -> Namespaces {

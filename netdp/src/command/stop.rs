@@ -69,7 +69,13 @@ async fn remove(place: &Place, word: &str, force: bool) -> Result<(), Error> {
     }
     end(place, &record, Signal::SIGKILL, Duration::ZERO).await?;
     let _session = Session::begin(place).await?;
-    Ok(Processes::of(place).remove(&record.id)?)
+    let processes = Processes::of(place);
+    // It may have been about to begin when it was looked at.
+    match processes.get(&record.id) {
+        Some(now) if now.runs() => Err(process::Error::Runs(now.name).into()),
+        Some(_) => Ok(processes.remove(&record.id)?),
+        None => Ok(()),
+    }
 }
 
 /// Asks a process to end, kills it when it does not, and waits until what it had is free.

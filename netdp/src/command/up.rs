@@ -94,13 +94,26 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
         Some(_serving) => {
             let mut resolver = Resolver::new(&place, &args.resolv_conf, chosen.servers());
             // The datapath is up without it, and whoever has no names can still be reached by address.
-            if let Err(error) = resolver.begin().await {
-                tracing::warn!("names of containers are not served: {error}");
+            match resolver.begin().await {
+                Ok(()) => names_are_served(&place).await?,
+                Err(error) => tracing::warn!("names of containers are not served: {error}"),
             }
             serve(&place, &chosen.uplinks, ending, &mut resolver).await
         }
         None => lease_keeper::once(&place).await,
     }
+}
+
+/// Processes that were started while nobody answered on their gateways are told that somebody does now.
+async fn names_are_served(place: &Place) -> Result<(), Error> {
+    let session = Session::begin(place).await?;
+    let networks = session.store.networks()?;
+    for endpoint in session.store.endpoints()? {
+        if let Err(error) = run::refresh(&session, &networks, &endpoint) {
+            tracing::warn!("{} is not told who knows names now: {error}", endpoint.name);
+        }
+    }
+    Ok(())
 }
 
 /// Brings everything up or leaves everything as it was; and then says whether all declared endpoints could be attached.

@@ -5,12 +5,10 @@ use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::Error;
 use super::links::Linked;
-use super::{Error, Processes};
-use crate::instance::Place;
-use crate::model::{Attachment, Endpoint};
 
 /// What every host has.
 const LOOPBACK: &str = "127.0.0.1\tlocalhost\n\
@@ -70,21 +68,6 @@ pub fn of_host(text: &str, extra: &[(String, IpAddr)]) -> String {
         let _ = writeln!(text, "{address}\t{name}");
     }
     text
-}
-
-/// Where the file of a process is.
-pub fn path(directory: &Path) -> PathBuf {
-    directory.join("hosts")
-}
-
-/// Writes the file anew after the process's networks have changed. One that netdp has not started has no such file.
-pub fn refresh(place: &Place, endpoint: &Endpoint) -> Result<(), Error> {
-    let processes = Processes::of(place);
-    let Some(record) = processes.get(&endpoint.id) else { return Ok(()) };
-    let own = endpoint.attachments.iter().flat_map(Attachment::addresses).collect();
-    let extra = &record.options.extra_hosts;
-    let hosts = Hosts { hostname: &record.hostname, own, extra, links: &record.links };
-    write(&path(&processes.directory(&endpoint.id)), &hosts.render())
 }
 
 /// In place: the file is mounted, and the mount is of this very file.

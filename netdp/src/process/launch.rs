@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +28,17 @@ pub struct Launch {
     pub task: Task,
     /// Its mount namespace.
     pub mounts: u64,
+    held: File,
+}
+
+/// A process whose command runs.
+#[derive(Debug)]
+pub struct Started {
+    /// It, as a child of this process.
+    pub child: Child,
+    /// Its mount namespace. The kernel gives the number of one that has ended to the next that is made: as long as this is open,
+    /// those who are found by the number are its own.
+    pub held: File,
 }
 
 impl Launch {
@@ -54,17 +66,18 @@ impl Launch {
         let pid = child.id().unwrap_or_default();
         let ended = || Error::Prepare("it ended".to_owned());
         let task = Task::of(pid).ok_or_else(ended)?;
-        let mounts = namespace::mounts_of(pid).ok_or_else(ended)?;
-        Ok(Self { child, channel, task, mounts })
+        let held = namespace::open_mounts(pid).map_err(failed)?;
+        let mounts = held.metadata().map_err(failed)?.ino();
+        Ok(Self { child, channel, task, mounts, held })
     }
 
     /// Lets the command begin, and knows that it has.
-    pub fn start(mut self, start: &Start) -> Result<Child, Error> {
+    pub fn start(mut self, start: &Start) -> Result<Started, Error> {
         tell(&self.channel, start)?;
         let command = start.program.command.first().map(String::as_str).unwrap_or_default();
         match hear(&mut self.channel)? {
             // The socket closes with the exec.
-            None => Ok(self.child),
+            None => Ok(Started { child: self.child, held: self.held }),
             Some(Answer::Refused(refusal)) => Err(refused(refusal, command)),
             Some(Answer::Ready) => Err(Error::Prepare("it answers out of turn".to_owned())),
         }

@@ -26,10 +26,11 @@ pub fn rotate(path: &Path) -> io::Result<()> {
     }
     // A process that writes without pause must not make the copy grow for ever.
     let mut last = File::open(path)?.take(2 * LONGEST);
-    let mut aside =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(older(path))?;
-    io::copy(&mut last, &mut aside)?;
-    OpenOptions::new().write(true).open(path)?.set_len(0)
+    let aside = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(older(path));
+    let copied = aside.and_then(|mut aside| io::copy(&mut last, &mut aside));
+    // Also when there is no room for the copy: then above all.
+    OpenOptions::new().write(true).open(path)?.set_len(0)?;
+    copied.map(drop)
 }
 
 /// Removes a log with its older part.
@@ -113,5 +114,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().len(), 6);
         remove(&path);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_set_aside_is_begun_anew_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.log");
+        create(&path).unwrap().set_len(LONGEST + 1).unwrap();
+        fs::create_dir(older(&path)).unwrap();
+        assert!(rotate(&path).is_err());
+        assert_eq!(fs::metadata(&path).unwrap().len(), 0);
     }
 }

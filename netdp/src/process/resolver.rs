@@ -19,6 +19,27 @@ pub fn of_networks(gateways: &[IpAddr], asked: &Resolver, host: &str) -> String 
     lines(&sorted, &search(asked, host), &options)
 }
 
+/// Where systemd-resolved names the servers that it asks itself, behind the stub that it gives the host.
+pub const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
+
+/// That of a process which has neither the host's network nor a resolver of ours, as on a LAN: as [`of_host`], without the
+/// servers on the host's loopback, which it cannot reach. Where there are no others, those behind the stub.
+pub fn beside_host(asked: &Resolver, host: &str, behind: impl FnOnce() -> String) -> String {
+    let servers =
+        |text: &str| words(text, "nameserver").filter_map(|word| word.parse().ok()).collect::<Vec<IpAddr>>();
+    let all = servers(host);
+    let mut reached: Vec<IpAddr> = all.iter().copied().filter(|server| !server.is_loopback()).collect();
+    if !asked.servers.is_empty() || reached.len() == all.len() {
+        return of_host(asked, host);
+    }
+    if reached.is_empty() {
+        reached = servers(&behind()).into_iter().filter(|server| !server.is_loopback()).collect();
+    }
+    let kept: Vec<String> = words(host, "options").map(str::to_owned).collect();
+    let options = if asked.options.is_empty() { kept } else { asked.options.clone() };
+    lines(&reached, &search(asked, host), &options)
+}
+
 /// The host's file, for a process that is in no bridge network; with what the operator asked for in its place.
 pub fn of_host(asked: &Resolver, host: &str) -> String {
     if *asked == Resolver::default() {
@@ -67,6 +88,27 @@ mod tests {
             ["fd00::1", "10.0.0.1"].into_iter().map(|text| text.parse().unwrap()).collect();
         let text = of_networks(&gateways, &Resolver::default(), HOST);
         assert_eq!(text, "nameserver 10.0.0.1\nnameserver fd00::1\nsearch example.org\noptions ndots:0\n");
+    }
+
+    #[test]
+    fn servers_on_the_hosts_loopback_are_left_out_where_they_cannot_be_reached() {
+        let none = Resolver::default();
+        let behind = || "nameserver 192.0.2.53\nnameserver 127.0.0.1\n".to_owned();
+        assert_eq!(
+            beside_host(&none, HOST, behind),
+            "nameserver 192.0.2.53\nsearch example.org\noptions edns0\n"
+        );
+        let mixed = format!("{HOST}nameserver 192.0.2.1\n");
+        let unread = || panic!("the host has others");
+        assert_eq!(
+            beside_host(&none, &mixed, unread),
+            "nameserver 192.0.2.1\nsearch example.org\noptions edns0\n"
+        );
+        let unread = || panic!("there is nothing to leave out");
+        assert_eq!(beside_host(&none, "nameserver 192.0.2.1 # x\n", unread), "nameserver 192.0.2.1 # x\n");
+        let asked = Resolver { servers: vec!["127.0.0.1".parse().unwrap()], ..Resolver::default() };
+        let unread = || panic!("they were asked for");
+        assert!(beside_host(&asked, HOST, unread).starts_with("nameserver 127.0.0.1\n"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::Error;
 use crate::command::detach::{Rest, take_off};
 use crate::instance::{self, Place, Session};
 use crate::names::Id;
-use crate::process::{Ended, Processes, Record, namespace};
+use crate::process::{Ended, Mode, Processes, Record, namespace};
 
 /// After a process has ended with this code: by whoever waited for it.
 pub(super) async fn finish(place: &Place, record: &Record, code: u8) -> Result<(), Error> {
@@ -23,7 +23,9 @@ pub(in crate::command) async fn settle(session: &mut Session) -> Result<(), Erro
             continue;
         }
         if let Some(mounts) = record.mounts {
-            namespace::end_rest(mounts).await;
+            // Who shares the network of another one has the files of that one.
+            let files = if let Mode::Container(other) = &record.mode { other } else { &record.id };
+            namespace::end_rest_of(mounts, files).await;
         }
         close(session, &record.id, None).await?;
     }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use super::mode::Resolved;
 use crate::Error;
 use crate::cli::Run;
-use crate::instance::find_endpoint;
+use crate::host::lock;
+use crate::instance::{Session, find_endpoint, network_of};
 use crate::model::{Attachment, Bridge, DEFAULT_NETWORK, Endpoint, Network, Resolver};
 use crate::process::hosts::{self, Hosts};
 use crate::process::links::Linked;
@@ -73,46 +74,88 @@ fn linked(
 /// Where a process lives, and how names are resolved there.
 #[derive(Clone, Copy)]
 pub(super) struct Lives<'a> {
-    /// Whose network it has.
-    pub(super) resolved: &'a Resolved<'a>,
+    /// All networks.
+    networks: &'a [Network],
     /// Whether a resolver answers on the gateways.
-    pub(super) is_served: bool,
+    is_served: bool,
     /// What was asked for, by the process or for the whole host.
-    pub(super) resolver: &'a Resolver,
+    resolver: &'a Resolver,
     /// Its interfaces, if it has its own.
-    pub(super) endpoint: Option<&'a Endpoint>,
+    endpoint: Option<&'a Endpoint>,
 }
 
 /// Writes the process's own files and says what they are mounted over. Who shares the network of a process shares its files.
 pub(super) fn write(
-    directory: &Path,
+    session: &Session,
+    networks: &[Network],
     record: &Record,
-    lives: &Lives<'_>,
+    endpoint: Option<&Endpoint>,
 ) -> Result<Vec<(PathBuf, PathBuf)>, Error> {
-    let Lives { resolved, is_served, resolver, endpoint } = *lives;
-    if let Resolved::Container(other) = resolved {
-        let theirs = directory.with_file_name(other.id.as_str());
-        return Ok(mounts(&theirs));
+    let directory = Processes::of(&session.place).directory(&record.id);
+    if let Mode::Container(other) = &record.mode {
+        return Ok(mounts(&directory.with_file_name(other.as_str())));
     }
-    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    hosts::write(&directory.join("hostname"), &format!("{}\n", record.hostname))?;
+    write_names(session, networks, record, endpoint)?;
+    Ok(mounts(&directory))
+}
+
+/// Writes those files anew that depend on the networks of a process. What netdp has not started has none.
+pub(in crate::command) fn refresh(
+    session: &Session,
+    networks: &[Network],
+    endpoint: &Endpoint,
+) -> Result<(), Error> {
+    match Processes::of(&session.place).get(&endpoint.id) {
+        Some(record) => write_names(session, networks, &record, Some(endpoint)),
+        None => Ok(()),
+    }
+}
+
+fn write_names(
+    session: &Session,
+    networks: &[Network],
+    record: &Record,
+    endpoint: Option<&Endpoint>,
+) -> Result<(), Error> {
+    let directory = Processes::of(&session.place).directory(&record.id);
     let own = endpoint.into_iter().flat_map(|it| &it.attachments).flat_map(Attachment::addresses).collect();
-    let host = read("/etc/resolv.conf");
-    let asked = with_lent(resolver, endpoint);
     let (hostname, extra) = (&record.hostname, &record.options.extra_hosts);
-    let hosts = if matches!(resolved, Resolved::Host) {
-        hosts::of_host(&read("/etc/hosts"), extra)
-    } else {
-        Hosts { hostname, own, extra, links: &record.links }.render()
-    };
-    let gateways = gateways(resolved);
-    let resolv_conf = match gateways.as_slice() {
-        gateways if gateways.is_empty() || !is_served => resolver::of_host(&asked, &host),
-        gateways => resolver::of_networks(gateways, &asked, &host),
+    let hosts = match record.mode {
+        Mode::Host => hosts::of_host(&fs::read_to_string("/etc/hosts").unwrap_or_default(), extra),
+        _ => Hosts { hostname, own, extra, links: &record.links }.render(),
     };
     hosts::write(&directory.join("hosts"), &hosts)?;
-    hosts::write(&directory.join("hostname"), &format!("{}\n", record.hostname))?;
-    hosts::write(&directory.join("resolv.conf"), &resolv_conf)?;
-    Ok(mounts(directory))
+    // Without a resolver, as after `netdp up --once`, nobody answers on a gateway.
+    let is_served = lock::resolver_pid(&session.place.run_dir).is_some();
+    let asked = record.options.resolver.or(&session.store.resolver()?);
+    let lives = Lives { networks, is_served, resolver: &asked, endpoint };
+    write_resolv_conf(&directory, &resolv_conf(record, &lives))
+}
+
+/// Unless the process has written into it since, as in Docker.
+fn write_resolv_conf(directory: &Path, text: &str) -> Result<(), Error> {
+    let [file, written] = ["resolv.conf", "resolv.conf.written"].map(|name| directory.join(name));
+    let is_its_own = |found: String| fs::read_to_string(&written).is_ok_and(|ours| ours != found);
+    if fs::read_to_string(&file).is_ok_and(is_its_own) {
+        return Ok(());
+    }
+    hosts::write(&file, text)?;
+    Ok(hosts::write(&written, text)?)
+}
+
+fn resolv_conf(record: &Record, lives: &Lives<'_>) -> String {
+    let asked = with_lent(lives.resolver, lives.endpoint);
+    let gateways = gateways(lives);
+    let host = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    match record.mode {
+        Mode::Host => resolver::of_host(&asked, &host),
+        _ if gateways.is_empty() || !lives.is_served => {
+            let stub = || fs::read_to_string(resolver::BEHIND_STUB).unwrap_or_default();
+            resolver::beside_host(&asked, &host, stub)
+        }
+        _ => resolver::of_networks(&gateways, &asked, &host),
+    }
 }
 
 /// Where the operator has named no servers, those of the LAN are as its DHCP server says.
@@ -132,9 +175,10 @@ fn mounts(directory: &Path) -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// The addresses of the networks' resolvers.
-fn gateways(resolved: &Resolved<'_>) -> Vec<IpAddr> {
-    let Resolved::Networks(wanted) = resolved else { return Vec::new() };
-    let bridges = wanted.iter().filter_map(|wanted| wanted.network.bridge());
+fn gateways(lives: &Lives<'_>) -> Vec<IpAddr> {
+    let attachments = lives.endpoint.into_iter().flat_map(|endpoint| &endpoint.attachments);
+    let joined = attachments.filter_map(|attachment| network_of(attachment, lives.networks));
+    let bridges = joined.filter_map(Network::bridge);
     let of_bridge = |bridge: &Bridge| {
         let gateways = bridge.pools().filter_map(|pool| pool.gateway);
         gateways.filter(|gateway| !bridge.is_router(*gateway)).collect::<Vec<_>>()

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::process::Child;
 use tokio::select;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
@@ -12,6 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::ending;
 use crate::Error;
 use crate::instance::Place;
+use crate::process::launch::Started;
 use crate::process::{self, Processes, Record, log, namespace};
 
 /// How often a log is looked at.
@@ -65,7 +65,7 @@ impl Signals {
 /// The exit code of the process, once it has ended and nothing is left of it.
 pub(super) async fn to_the_end(
     place: &Place,
-    mut child: Child,
+    mut started: Started,
     record: Record,
     mut signals: Signals,
 ) -> Result<u8, Error> {
@@ -74,7 +74,7 @@ pub(super) async fn to_the_end(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let status = loop {
         select! {
-            status = child.wait() => break status.map_err(Error::io("wait for the process"))?,
+            status = started.child.wait() => break status.map_err(Error::io("wait for the process"))?,
             signal = signals.next() => pass_on(&record, signal),
             _ = look.tick(), if log.is_some() => {
                 if let Some(Err(error)) = log.as_deref().map(log::rotate) {
@@ -85,6 +85,7 @@ pub(super) async fn to_the_end(
     };
     let code = process::exit_code(status);
     ending::finish(place, &record, code).await?;
+    drop(started.held);
     Ok(code)
 }
 
