@@ -1,6 +1,6 @@
 //! The `netdp` command: reads the command line, runs it, and turns an error into words and an exit code.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -40,16 +40,19 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// One line for what failed, then the chain of causes, then what to do about it.
 fn report(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    // The exit code says it too, where nobody reads what is written.
+    let _ = tell(error, &mut io::stderr().lock());
+    ExitCode::from(error.exit_code())
+}
+
+fn tell(error: &Error, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "error: {error}")?;
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        eprintln!("  caused by: {error}");
+        writeln!(out, "  caused by: {error}")?;
         cause = error.source();
     }
-    if let Some(advice) = error.advice() {
-        eprintln!("{advice}");
-    }
-    ExitCode::from(error.exit_code())
+    error.advice().map_or(Ok(()), |advice| writeln!(out, "{advice}"))
 }
 
 fn begin_logging(cli: &Cli) {
@@ -64,6 +67,8 @@ fn begin_logging(cli: &Cli) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        // It would say with a panic that nobody reads what it says.
+        .log_internal_errors(false)
         .with_ansi(colours)
         .with_target(false)
         .without_time()

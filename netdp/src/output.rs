@@ -162,7 +162,7 @@ pub fn endpoint(endpoint: &Endpoint, networks: &[Network], state: &str) -> Value
         "HostConfig": host_config(&endpoint.options),
         "NetworkSettings": {
             "SandboxKey": endpoint.netns.path,
-            "Ports": ports(endpoint),
+            "Ports": ports_and_exposed(endpoint),
             "Networks": joined,
         },
     })
@@ -244,6 +244,18 @@ fn lease(lease: &Lease) -> Value {
 /// As Docker prints what is not there.
 fn text(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// As [`ports`], and `null` for what is exposed and not published.
+fn ports_and_exposed(endpoint: &Endpoint) -> Value {
+    let mut all = ports(endpoint);
+    for (port, protocol) in &endpoint.options.exposed {
+        let key = format!("{port}/{protocol}");
+        if all.get(&key).is_none() {
+            all[key] = Value::Null;
+        }
+    }
+    all
 }
 
 /// Published ports in Docker's form: `{"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}]}`. One that is not for

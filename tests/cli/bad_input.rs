@@ -224,7 +224,7 @@ fn names_that_are_taken_or_unknown_are_refused() {
     let c2 = bed.namespace("c2");
     let path = c2.path().to_str().unwrap();
     assert_refused(&host, &["network", "create", "blue"], 1, "already exists");
-    assert_refused(&host, &["network", "create", "bridge"], 1, "already exists");
+    assert_refused(&host, &["network", "create", "bridge"], 1, "network bridge is pre-made");
     assert_refused(&host, &["attach", "--netns", path, "--name", "c1"], 1, "c1");
     let ran = assert_refused(&host, &["attach", "--netns", path, "--name", "c2", "--network", "blu"], 1, "");
     assert!(ran.stderr.contains("no such network: blu") && ran.stderr.contains("did you mean blue"), "{ran}");
@@ -395,6 +395,40 @@ fn commands_that_need_the_datapath_say_so_when_it_is_down() {
     }
     host.down();
     host.netdp(&["down"]).done();
+}
+
+#[test]
+fn names_of_networks_that_are_always_there_are_taken_before_they_are() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    for round in ["before", "after"] {
+        for name in ["bridge", "host", "none", "default"] {
+            let ran = host.netdp(&["network", "create", name]).exits(1);
+            assert!(ran.stderr.contains(&format!("network {name} is pre-made")), "{round}: {ran}");
+        }
+        host.up_once();
+    }
+    let names = host.json(&["network", "ls"]);
+    assert_eq!(names.as_array().unwrap().len(), 3, "{names}");
+}
+
+#[test]
+fn nobody_but_root_can_hold_a_lock() {
+    let bed = Bed::new();
+    let host = bed.host("h1");
+    let _controller = host.up();
+    let modes = || {
+        let locks = ["lock", "controller.lock", "resolver.lock"].map(|name| host.run_dir().join(name));
+        locks.map(|lock| {
+            std::os::unix::fs::PermissionsExt::mode(&lock.metadata().unwrap().permissions()) & 0o777
+        })
+    };
+    assert_eq!(modes(), [0o600; 3]);
+    // As an earlier version has left it.
+    let lock = host.run_dir().join("lock");
+    std::fs::set_permissions(&lock, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    host.netdp(&["network", "create", "blue"]).done();
+    assert_eq!(modes(), [0o600; 3]);
 }
 
 #[test]

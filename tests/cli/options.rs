@@ -107,7 +107,7 @@ fn exposed_ports_are_published_when_asked_for() {
     let (tcp, udp) = (host_ports(&c1.attached, "80/tcp"), host_ports(&c1.attached, "53/udp"));
     assert_eq!((tcp.len(), udp.len()), (1, 1));
     let c2 = bed.container(&host, "c2", &["--expose", "80"]);
-    assert_eq!(c2.attached["NetworkSettings"]["Ports"], json!({}));
+    assert_eq!(c2.attached["NetworkSettings"]["Ports"], json!({ "80/tcp": null }));
 }
 
 #[test]

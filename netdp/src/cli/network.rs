@@ -48,7 +48,9 @@ pub enum Network {
     netdp network create -o parent=eth1 --ipam-driver dhcp lan  addresses by the LAN's DHCP server, also with -d macvlan\n\n\
     Options of -o: masquerade, icc, mtu, bridge-name, parent, host-binding, snat-ip, masquerade-exclude, inhibit-ipv4, route, ifname-prefix, udp-mapping, udp-filtering,\n\
     gateway-mode (nat, nat-unprotected, routed, isolated; -ipv4 and -ipv6 for one family), trusted-interfaces,\n\
-    or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.")]
+    or their com.docker.network names; of macvlan and ipvlan: parent, mode, mtu, route, ifname-prefix.\n\
+    With masquerade=false nothing gets out, for no container's own address leaves by a nat network: where the LAN has a route to\n\
+    the containers, gateway-mode=routed is what is meant.")]
 pub struct NetworkCreate {
     /// What kind of network it is.
     #[arg(short, long, value_enum, default_value = "bridge")]

@@ -38,7 +38,7 @@ async fn ask_ahead(place: &Place, args: &Attach, container: &Container) -> Resul
     let known = endpoints.iter().find(|endpoint| endpoint.name == args.name);
     Processes::of(place).name_is_free(&args.name, known.map(|known| &known.id))?;
     let mut request = request(args, None);
-    request.attachment.links = links(&endpoints, network, args)?;
+    request.attachment.links = links(&endpoints, network, &args.links)?;
     join::may_ask(network, &endpoints, container, &request)?;
     let applicant = Applicant { name: &args.name, ip: args.interface.ip, mac: args.interface.mac_address };
     lease::ask_ahead(place, &args.network, applicant).await
@@ -59,7 +59,7 @@ async fn join_with(
     let known = session.store.endpoint(args.name.as_str())?.map(|endpoint| endpoint.id);
     Processes::of(&session.place).name_is_free(&args.name, known.as_ref())?;
     let mut request = request(args, granted);
-    request.attachment.links = links(&session.store.endpoints()?, network, args)?;
+    request.attachment.links = links(&session.store.endpoints()?, network, &args.links)?;
     request.endpoint.extra_hosts = HostGateway::of(&session.store, &networks)?.lines(&args.add_hosts)?;
     let endpoint = join(&mut session, &networks, network, container, &request).await?;
     Ok((endpoint, networks))
@@ -75,7 +75,11 @@ pub(super) fn network_scoped(network: &Network, aliases: &[Name]) -> Result<(), 
 
 /// Names for others of the network. On the default one a link leads to somebody who is there, as in Docker; on any other it is
 /// another word for a name of the network, and may be of one who is yet to come.
-fn links(endpoints: &[Endpoint], network: &Network, args: &Attach) -> Result<Vec<(String, String)>, Error> {
+pub(super) fn links(
+    endpoints: &[Endpoint],
+    network: &Network,
+    asked: &[LinkArg],
+) -> Result<Vec<(String, String)>, Error> {
     let link = |LinkArg { target, alias }: &LinkArg| {
         if network.name.as_str() != DEFAULT_NETWORK {
             return Ok((alias.clone(), target.clone()));
@@ -87,7 +91,7 @@ fn links(endpoints: &[Endpoint], network: &Network, args: &Attach) -> Result<Vec
         let why = "it is not on the default network, where a link begins";
         Err(process::Error::Link { target: target.clone(), alias: alias.clone(), why }.into())
     };
-    args.links.iter().map(link).collect()
+    asked.iter().map(link).collect()
 }
 
 fn request(args: &Attach, granted: Option<Granted>) -> Request {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::Context;
-use super::attach::network_scoped;
+use super::attach::{links, network_scoped};
 use super::detach::{self, Rest};
 use super::join::{self, Container, Request, join};
 use super::lease::{self, Applicant, Granted};
@@ -11,7 +11,8 @@ use crate::Error;
 use crate::cli::{NetworkConnect, NetworkDisconnect};
 use crate::host::bpffs;
 use crate::instance::{self, Place, Session, find_endpoint, find_network};
-use crate::model::{AttachmentOptions, Endpoint, EndpointOptions};
+use crate::model::{AttachmentOptions, Endpoint, EndpointOptions, Network};
+use crate::process::{self, Mode, Processes};
 use crate::store::Store;
 use crate::world::open_netns;
 
@@ -33,22 +34,37 @@ async fn join_with(place: &Place, args: &NetworkConnect, granted: Option<Granted
     session.kernel.datapath()?;
     let (networks, endpoints) = (session.store.networks()?, session.store.endpoints()?);
     let network = find_network(&networks, &args.network)?;
-    let endpoint = find_endpoint(&endpoints, &args.endpoint)?;
+    let endpoint = with_network(place, &endpoints, &args.endpoint)?;
     if endpoint.attachments.iter().any(|it| it.network == network.number) {
         let (endpoint, network) = (endpoint.name.to_string(), network.name.to_string());
         return Err(Error::AlreadyConnected { endpoint, network });
     }
     let container = Container::of(endpoint)?;
     network_scoped(network, &args.aliases)?;
-    let request = Request { granted, ..request(args, endpoint, &endpoints)? };
+    let request = Request { granted, ..request(args, endpoint, network, &endpoints)? };
     join(&mut session, &networks, network, &container, &request).await.map(drop)
 }
 
-fn request(args: &NetworkConnect, endpoint: &Endpoint, endpoints: &[Endpoint]) -> Result<Request, Error> {
-    let mut links = Vec::new();
-    for link in &args.links {
-        links.push((link.alias.clone(), find_endpoint(endpoints, &link.target)?.name.to_string()));
-    }
+/// The endpoint of a word. A process without one has the network of somebody else, or none.
+fn with_network<'a>(place: &Place, endpoints: &'a [Endpoint], word: &str) -> Result<&'a Endpoint, Error> {
+    find_endpoint(endpoints, word).map_err(|unknown| {
+        let Ok(record) = Processes::of(place).find(word) else { return unknown };
+        let refused = match record.mode {
+            Mode::None => process::Error::NoneWithOthers,
+            Mode::Host | Mode::Container(_) => process::Error::SharedWithOthers,
+            Mode::Networks(_) => process::Error::Ended(record.name),
+        };
+        refused.into()
+    })
+}
+
+fn request(
+    args: &NetworkConnect,
+    endpoint: &Endpoint,
+    network: &Network,
+    endpoints: &[Endpoint],
+) -> Result<Request, Error> {
+    let links = links(endpoints, network, &args.links)?;
     let interface = &args.interface;
     Ok(Request {
         id: None,
@@ -76,7 +92,7 @@ async fn ask_ahead(place: &Place, args: &NetworkConnect) -> Result<Option<Grante
     let container = Container::of(endpoint)?;
     let network = find_network(&networks, &args.network);
     let Some(network) = network.ok().filter(|network| network.is_by_dhcp()) else { return Ok(None) };
-    join::may_ask(network, &endpoints, &container, &request(args, endpoint, &endpoints)?)?;
+    join::may_ask(network, &endpoints, &container, &request(args, endpoint, network, &endpoints)?)?;
     let interface = &args.interface;
     let applicant = Applicant { name: &endpoint.name, ip: interface.ip, mac: interface.mac_address };
     lease::ask_ahead(place, &args.network, applicant).await

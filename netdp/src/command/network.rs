@@ -147,7 +147,24 @@ impl Request {
 /// Makes a network, or leaves everything as it was.
 pub(super) async fn create(session: &mut Session, request: &Request) -> Result<Network, Error> {
     let (network, new_ula) = prepare(session, request).await?;
+    tell_of_no_way_out(&network);
     add(session, network, new_ula).await
+}
+
+/// Docker lets it out with its own address, for somebody else to translate.
+fn tell_of_no_way_out(network: &Network) {
+    let is_shut = |bridge: &Bridge| {
+        let modes = [(&bridge.pool4, bridge.gateway_mode4), (&bridge.pool6, bridge.gateway_mode6)];
+        let is_nat = |(pool, mode): (&Option<Pool>, GatewayMode)| pool.is_some() && mode == GatewayMode::Nat;
+        !bridge.masquerade && !bridge.internal && modes.into_iter().any(is_nat)
+    };
+    if network.bridge().is_some_and(is_shut) {
+        let name = &network.name;
+        tracing::warn!(
+            "nothing gets out of network {name}: it has masquerade=false, and no container's own address leaves by it; \
+             with gateway-mode=routed it would"
+        );
+    }
 }
 
 /// The network as it would be made, and the host's own IPv6 prefix when that was chosen now.

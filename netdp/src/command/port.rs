@@ -10,14 +10,22 @@ use crate::cli::Port;
 use crate::instance::{self, find_endpoint};
 use crate::model::PublishedPort;
 use crate::output;
+use crate::process::Processes;
 
 pub(super) fn port<W: Write>(context: &mut Context<'_, W>, args: &Port) -> Result<(), Error> {
     let (_, endpoints) = instance::read(&context.place)?;
-    let endpoint = find_endpoint(&endpoints, &args.name)?;
+    let endpoint = match find_endpoint(&endpoints, &args.name) {
+        Ok(endpoint) => endpoint.clone(),
+        // A process without an endpoint publishes nothing.
+        Err(unknown) => {
+            let record = Processes::of(&context.place).find(&args.name).map_err(|_| unknown)?;
+            output::without_endpoint(&record)
+        }
+    };
     let ports = || endpoint.attachments.iter().flat_map(|attachment| &attachment.ports);
     let Some((inside, protocol)) = args.port else {
         if context.is_json() {
-            return Ok(output::document(context.out, &output::ports(endpoint))?);
+            return Ok(output::document(context.out, &output::ports(&endpoint))?);
         }
         return Ok(ports().try_for_each(|port| {
             let (inside, protocol) = (port.container_port, port.protocol);
@@ -31,7 +39,7 @@ pub(super) fn port<W: Write>(context: &mut Context<'_, W>, args: &Port) -> Resul
         return Err(Error::NotPublished { port, endpoint });
     }
     if context.is_json() {
-        let all = output::ports(endpoint);
+        let all = output::ports(&endpoint);
         let bindings = all.get(format!("{inside}/{protocol}")).unwrap_or(&Value::Null);
         return Ok(output::document(context.out, bindings)?);
     }
