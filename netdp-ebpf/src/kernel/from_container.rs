@@ -32,7 +32,6 @@ type Sender = (u32, &'static Link);
 #[inline(always)]
 pub(super) fn decide(packet: &Packet, tuple: &mut Tuple) -> Result<Action, Reason> {
     let ifindex = packet.ifindex();
-    packet.forget_translated();
     // SAFETY: the controller replaces entries whole, and the map is not preallocated.
     let link = unsafe { LINKS.get(ifindex) }.ok_or(Reason::UnknownEndpoint)?;
     let eth = parse::ethernet(packet)?;
@@ -315,13 +314,13 @@ fn untracked(packet: &Packet, tuple: &Tuple, link: &Link, reason: Reason) -> Res
     if unsafe { HOST_ADDRS.get(&tuple.key.dst) }.is_none() {
         return Err(reason);
     }
-    to_host(tuple.key.dst, link)
+    to_host(&tuple.key.dst, link)
 }
 
 /// To the host's own stack.
 #[inline(always)]
-pub(super) fn to_host(dst: Addr, link: &Link) -> Result<Action, Reason> {
-    let target = Target::of_host(is_gateway(dst, link), false, link.flags);
+pub(super) fn to_host(dst: &Addr, link: &Link) -> Result<Action, Reason> {
+    let target = Target::of_host(is_gateway(*dst, link), false, link.flags);
     policy::decide(Origin::Container, link.flags, target, dst.is_v4()).verdict()?;
     Ok(Action::SlowPath)
 }

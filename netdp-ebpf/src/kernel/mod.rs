@@ -59,7 +59,11 @@ const NEXT: i32 = -1;
 /// Ingress of a container's host-side veth.
 #[classifier]
 pub(crate) fn from_container(ctx: TcContext) -> i32 {
-    hook::<ANSWERS>(&ctx, from_container::decide)
+    let verdict = hook::<ANSWERS>(&ctx, from_container::decide);
+    if verdict == NEXT {
+        Packet::of(ctx.skb.skb).forget_translated();
+    }
+    verdict
 }
 
 /// Ingress of an uplink.

@@ -50,7 +50,7 @@ pub(super) fn is_on_link(packet: &Packet, tuple: &Tuple) -> bool {
 /// The type of an ICMPv6 message; zero is none.
 #[inline(always)]
 fn kind(packet: &Packet, tuple: &Tuple) -> u8 {
-    if tuple.key.proto != proto::ICMPV6 || !rogue::has_transport(packet, tuple) {
+    if tuple.key.proto != proto::ICMPV6 {
         return 0;
     }
     packet.load::<[u8; 2]>(tuple.l4).map_or(0, |[kind, _]| kind)
@@ -123,7 +123,7 @@ pub(super) fn to_gateway(
     if eth.dst == link.gateway_mac {
         // From its link-local address it may speak to the link: of the host's other addresses it has what it has anyway.
         if !tuple.key.dst.is_link_local() {
-            return from_container::to_host(tuple.key.dst, link);
+            return to_host(&tuple.key.dst, link);
         }
         return Ok(Action::SlowPath);
     }
@@ -139,6 +139,10 @@ pub(super) fn to_gateway(
 /// a message are refused, as nobody could tell (RFC 6980).
 #[inline(always)]
 fn discovery(packet: &Packet, link: &Link, tuple: &Tuple, kind: u8) -> Result<(), Reason> {
+    // A later part says nothing of what it is.
+    if !rogue::has_transport(packet, tuple) {
+        return Ok(());
+    }
     if tuple.fragment || tuple.ttl != HOP_LIMIT {
         return Err(Reason::RogueNd);
     }
@@ -176,4 +180,10 @@ fn options(packet: &Packet, link: &Link, tuple: &Tuple) -> Result<(), Reason> {
         at += u32::from(len) * 8;
     }
     if at < tuple.end { Err(Reason::RogueNd) } else { Ok(()) }
+}
+
+/// Of its own stack: that of the program is full.
+#[inline(never)]
+fn to_host(dst: &Addr, link: &Link) -> Result<Action, Reason> {
+    from_container::to_host(dst, link)
 }
