@@ -94,9 +94,10 @@ pub(super) async fn up<W: Write>(context: &mut Context<'_, W>, args: &Up) -> Res
         Some(_serving) => {
             let mut resolver = Resolver::new(&place, &args.resolv_conf, chosen.servers());
             // The datapath is up without it, and whoever has no names can still be reached by address.
-            match resolver.begin().await {
-                Ok(()) => names_are_served(&place).await?,
-                Err(error) => tracing::warn!("names of containers are not served: {error}"),
+            if let Err(error) = resolver.begin().await {
+                tracing::warn!("names of containers are not served: {error}");
+            } else if let Err(error) = names_are_served(&place).await {
+                tracing::warn!("processes that run are not told who knows names now: {error}");
             }
             serve(&place, &chosen.uplinks, ending, &mut resolver).await
         }
