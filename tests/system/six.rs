@@ -290,8 +290,8 @@ fn ipv6_client_is_served_by_a_container_that_has_ipv4_only() {
     let walk = Walk::new();
     let host = &walk.host;
     host.netdp(&["network", "create", "--subnet", "10.4.0.0/16", "only4"]).done();
-    let ports = ["--network", "only4", "-p", "[::]:8082:80", "-p", "[::]:8082:80/udp"];
-    let c4 = walk.bed.container(host, "c4", &ports);
+    let ports = ["-p", "[::]:8082:80", "-p", "[::]:8082:80/udp", "-p", "8082:80", "-p", "8082:80/udp"];
+    let c4 = walk.bed.container(host, "c4", &[&["--network", "only4"][..], &ports].concat());
     assert_eq!(c4.address6, None);
     let _server = Server::start(&c4.ns, 80);
     let seen = IpAddr::from(Ipv4Addr::new(10, 4, 0, 1));
@@ -300,6 +300,7 @@ fn ipv6_client_is_served_by_a_container_that_has_ipv4_only() {
     {
         assert_eq!(assert_served_at(from, SocketAddr::new(to.into(), 8082), "c4"), seen, "{to}");
     }
+    assert_served_at(&walk.bed.outside.ns, SocketAddr::new(host.address.into(), 8082), "c4");
 }
 
 #[test]
