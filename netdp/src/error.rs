@@ -270,7 +270,9 @@ pub enum Error {
     #[error("network {0} is pre-made and stays")]
     Premade(String),
     /// An endpoint that no packet of the family comes from or leads to.
-    #[error("{endpoint} has no {family} address")]
+    #[error(
+        "{endpoint} has no {family} address: ask about the other family, or join it to a network that has one"
+    )]
     NoAddress {
         /// The endpoint.
         endpoint: String,

@@ -607,5 +607,11 @@ fn process_in_the_network_of_the_host_has_no_ports_and_joins_no_network() {
         host.netdp(&["port", name, "80"]).exits(1).done_failing();
         host.netdp(&["network", "connect", "bridge", name]).exits(1).says(said).done_failing();
     }
-    host.netdp(&["rm", "-f", "here", "alone"]).done();
+    start(&host, &["--name", "off", "--", "sleep", "300"]);
+    host.netdp(&["detach", "off"]).done();
+    host.netdp(&["network", "connect", "bridge", "off"])
+        .exits(1)
+        .says("no such endpoint: off")
+        .done_failing();
+    host.netdp(&["rm", "-f", "here", "alone", "off"]).done();
 }

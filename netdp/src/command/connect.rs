@@ -52,6 +52,8 @@ fn with_network<'a>(place: &Place, endpoints: &'a [Endpoint], word: &str) -> Res
         let refused = match record.mode {
             Mode::None => process::Error::NoneWithOthers,
             Mode::Host | Mode::Container(_) => process::Error::SharedWithOthers,
+            // It was detached, and is no endpoint any more.
+            Mode::Networks(_) if record.runs() => return unknown,
             Mode::Networks(_) => process::Error::Ended(record.name),
         };
         refused.into()

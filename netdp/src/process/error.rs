@@ -80,7 +80,9 @@ pub enum Error {
     #[error("{0} is not running")]
     Ended(Name),
     /// It has made mounts of its own.
-    #[error("{0} has left the mount namespace that netdp gave it, and nothing is started where it has gone")]
+    #[error(
+        "{0} has left the mount namespace that netdp gave it, and nothing is started where it has gone: netdp run --network container:{0} shares its network alone"
+    )]
     Elsewhere(Name),
     /// An endpoint in which netdp started nothing.
     #[error("{0} was attached, not run: netdp has started no process in it")]

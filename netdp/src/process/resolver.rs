@@ -35,9 +35,7 @@ pub fn beside_host(asked: &Resolver, host: &str, behind: impl FnOnce() -> String
     if reached.is_empty() {
         reached = servers(&behind()).into_iter().filter(|server| !server.is_loopback()).collect();
     }
-    let kept: Vec<String> = words(host, "options").map(str::to_owned).collect();
-    let options = if asked.options.is_empty() { kept } else { asked.options.clone() };
-    lines(&reached, &search(asked, host), &options)
+    lines(&reached, &search(asked, host), &options(asked, host))
 }
 
 /// The host's file, for a process that is in no bridge network; with what the operator asked for in its place.
@@ -47,9 +45,14 @@ pub fn of_host(asked: &Resolver, host: &str) -> String {
     }
     let parsed = words(host, "nameserver").filter_map(|word| word.parse().ok()).collect();
     let servers = if asked.servers.is_empty() { parsed } else { asked.servers.clone() };
-    let kept: Vec<String> = words(host, "options").map(str::to_owned).collect();
-    let options = if asked.options.is_empty() { kept } else { asked.options.clone() };
-    lines(&servers, &search(asked, host), &options)
+    lines(&servers, &search(asked, host), &options(asked, host))
+}
+
+fn options(asked: &Resolver, host: &str) -> Vec<String> {
+    if asked.options.is_empty() {
+        return words(host, "options").map(str::to_owned).collect();
+    }
+    asked.options.clone()
 }
 
 /// `--dns-search .` says that nothing is searched.

@@ -191,7 +191,7 @@ fn ended(
             }
             Some(status) => Ending::QemuDied(with_status(status, qemu_says)),
             None if reports.is_empty() && !qemu_says.is_empty() => Ending::NotStarted(qemu_says.to_owned()),
-            // Its last word was lost on the serial port, which was seen once in some hundred boots.
+            // Its last word was lost on the serial port, as was seen once.
             None if all_told(reports, tasks) => Ending::Finished,
             None => Ending::PoweredOff,
         },
